@@ -39,6 +39,7 @@ fn help_lists_every_subcommand() {
         "rmap",
         "diff",
         "audit",
+        "litmus",
         "geometry",
         "scenario",
         "schema",

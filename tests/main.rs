@@ -35,6 +35,7 @@ mod jobs;
 mod journal;
 mod kills;
 mod kvm;
+mod litmus;
 mod live_guests;
 mod live_kvm;
 mod machine;

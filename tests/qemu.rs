@@ -118,7 +118,7 @@ fn read(file: &File, at: u64) -> u64 {
 
 fn start(memory: &[RamRegion<'_>], phys_bits: u8, cpu_flags: &[&str]) -> QemuProcess {
     let program = Path::new(PROGRAM);
-    let options = Options { program, phys_bits: Some(phys_bits), cpu_flags, memory };
+    let options = Options { program, phys_bits: Some(phys_bits), cpu_flags, memory, processors: 1 };
     QemuProcess::start(&options, &Jail::strongest()).expect("QEMU starts")
 }
 

@@ -55,6 +55,11 @@ impl MachineError {
         Self::GuestFailed { failure, at, cases: Vec::new() }
     }
 
+    /// Wraps an error of guest memory, which is part of the host's.
+    pub(crate) fn host_memory(error: vm_memory::GuestMemoryError) -> Self {
+        Self::Host { doing: "reading guest memory", source: io::Error::other(error) }
+    }
+
     /// Wraps an error of the host: `.map_err(MachineError::host("opening the file"))`.
     pub(crate) fn host<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
         move |error| Self::Host { doing, source: error.into() }

@@ -20,6 +20,7 @@ mod identity;
 pub mod image;
 pub mod jail;
 pub mod kvm;
+pub mod litmus;
 pub mod log;
 pub mod memory;
 pub mod nested;

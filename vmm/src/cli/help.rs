@@ -158,6 +158,19 @@ Exit codes:
   2  wrong usage or input
   3  the host failed";
 
+pub(super) const LITMUS: &str = "\
+Examples:
+  crosswalk litmus
+  crosswalk litmus remap-invlpg-remote
+  crosswalk litmus explain xchg-write \"A:ad np\"
+  crosswalk litmus mine.litmus --json
+
+Exit codes:
+  0  what is allowed was shown
+  1  a test claims something else
+  2  wrong usage or input
+  3  the host failed";
+
 pub(super) const SCHEMA: &str = "\
 Examples:
   crosswalk schema

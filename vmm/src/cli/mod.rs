@@ -12,6 +12,7 @@ mod guest_dump;
 mod image;
 mod inspect;
 mod judge;
+mod litmus;
 mod machines;
 mod man;
 mod merge;
@@ -126,6 +127,9 @@ enum Invocation {
     /// Look for what should not be in the page tables of a memory image or a live guest
     #[command(after_long_help = help::AUDIT)]
     Audit(inspect::audit::AuditArguments),
+    /// Show what several processors may see that edit page tables and use them
+    #[command(after_long_help = help::LITMUS)]
+    Litmus(litmus::LitmusArguments),
     /// Compute the cost of page tables for any address width
     #[command(after_long_help = help::GEOMETRY)]
     Geometry(geometry::GeometryArguments),
@@ -191,6 +195,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Rmap(arguments) => inspect::rmap::run(&arguments),
         Invocation::Diff(arguments) => inspect::diff::run(&arguments),
         Invocation::Audit(arguments) => inspect::audit::run(&arguments),
+        Invocation::Litmus(arguments) => litmus::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),
         Invocation::Schema(arguments) => schema::run(&arguments),

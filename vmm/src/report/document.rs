@@ -44,6 +44,7 @@ pub const SCHEMAS: &[DocumentSchema] = schemas! {
     "geometry": "geometry",
     "image": "image",
     "judge-cases": "judge of an image made with --case",
+    "litmus": "litmus",
     "machines": "machines",
     "maps": "maps",
     "maps-check": "maps --check",

@@ -16,6 +16,7 @@ pub mod geometry;
 pub mod image;
 pub mod inspect;
 mod jail;
+pub mod litmus;
 mod machine;
 pub mod machines;
 pub mod mutants;

@@ -14,6 +14,7 @@ mod watchdog;
 pub use pause::{PauseError, PausedAt, PausedVcpu, VcpuRegisters};
 pub use pauser::Pauser;
 pub use slots::GuestRange;
+pub(crate) use thread::VcpuGuard;
 
 use crate::host::{self, Flavour};
 use crate::image::Image;
@@ -96,9 +97,7 @@ impl KvmMachine {
             )));
         }
 
-        let mut cpuid = kvm
-            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(MachineError::host("KVM_GET_SUPPORTED_CPUID"))?;
+        let mut cpuid = supported_cpuid(&kvm)?;
         if let Some(bits) = physical_address_bits {
             narrow(&mut cpuid, bits)?;
         }
@@ -271,7 +270,7 @@ impl Machine for KvmMachine {
 }
 
 /// The reason why KVM cannot be opened, and what to do about it.
-fn unavailable(error: kvm_ioctls::Error) -> MachineError {
+pub(crate) fn unavailable(error: kvm_ioctls::Error) -> MachineError {
     MachineError::Unavailable(match error.errno() {
         libc::ENOENT | libc::ENODEV | libc::ENXIO => {
             "there is no /dev/kvm on this host: load the module kvm_intel or kvm_amd, or enable \
@@ -283,6 +282,12 @@ fn unavailable(error: kvm_ioctls::Error) -> MachineError {
         }
         _ => format!("/dev/kvm cannot be opened: {error}"),
     })
+}
+
+/// The CPUID that this KVM gives its guests.
+pub(crate) fn supported_cpuid(kvm: &Kvm) -> Result<CpuId, MachineError> {
+    kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(MachineError::host("KVM_GET_SUPPORTED_CPUID"))
 }
 
 /// Whether KVM has memory that the guest can only read.

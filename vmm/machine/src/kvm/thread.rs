@@ -123,6 +123,27 @@ impl VcpuThread {
     }
 }
 
+/// What makes the calling thread one of a vCPU that is used once: it is in jail, and interrupted at intervals.
+#[derive(Debug)]
+pub(crate) struct VcpuGuard {
+    _watchdog: watchdog::Watchdog,
+}
+
+impl VcpuGuard {
+    /// Locks the calling thread up.
+    ///
+    /// # Errors
+    /// If the host refuses a part of the jail that it offers, or a timer.
+    pub(crate) fn close(jail: &Jail) -> Result<Self, MachineError> {
+        let watchdog = watchdog::Watchdog::start(watchdog::INTERVAL)
+            .map_err(MachineError::host("starting the watchdog"))?;
+        leave_signals_to_others()
+            .and_then(|()| jail.lock_vcpu())
+            .map_err(MachineError::host("closing the jail of the vCPU's thread"))?;
+        Ok(Self { _watchdog: watchdog })
+    }
+}
+
 /// Blocks every signal in the calling thread that is meant for the whole process: whatever its handler
 /// does, as writing into a pipe, the jail would refuse. The watchdog's signal still comes, and so do
 /// those of a thread's own mistakes.

@@ -38,6 +38,7 @@ pub(super) fn arguments(
     phys_bits: Option<u8>,
     cpu_flags: &[&str],
     memory: &[RamPlace],
+    processors: u8,
 ) -> Result<Vec<String>, String> {
     let mut ordered = memory.to_vec();
     ordered.sort_by_key(|place| place.guest_physical);
@@ -46,11 +47,15 @@ pub(super) fn arguments(
 
     // By default the buffer of translated code grows with the run, to hundreds of megabytes, and the run
     // is no faster for it.
-    let mut list: Vec<String> = "-no-user-config -nodefaults -display none -no-reboot -M pc \
-         -accel tcg,thread=single,tb-size=32"
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect();
+    let threads = if processors > 1 { "multi" } else { "single" };
+    let machine = format!(
+        "-no-user-config -nodefaults -display none -no-reboot -M pc \
+         -accel tcg,thread={threads},tb-size=32"
+    );
+    let mut list: Vec<String> = machine.split_whitespace().map(str::to_owned).collect();
+    if processors > 1 {
+        list.extend(["-smp".into(), processors.to_string()]);
+    }
     let mut option = |name: &str, value: String| list.extend([name.to_owned(), value]);
 
     option("-cpu", cpu(phys_bits, cpu_flags, dimms));
@@ -140,7 +145,7 @@ mod tests {
             place(0x5_6000_0000, 0x2000_0000, 8),
         ];
 
-        let list = arguments(5, Some(36), &["-nx"], &memory).expect("the layout is possible");
+        let list = arguments(5, Some(36), &["-nx"], &memory, 1).expect("the layout is possible");
 
         let expected = "-no-user-config -nodefaults -display none -no-reboot -M pc \
              -accel tcg,thread=single,tb-size=32 -cpu max,phys-bits=36,-nx -bios /proc/self/fd/5 \
@@ -158,7 +163,7 @@ mod tests {
 
     #[test]
     fn ram_alone_needs_no_slots() {
-        let list = arguments(5, None, &[], &[place(0, 0x80_0000, 7)]).expect("possible");
+        let list = arguments(5, None, &[], &[place(0, 0x80_0000, 7)], 1).expect("possible");
         let text = list.join(" ");
         assert!(text.contains("-cpu max -bios"), "{text}");
         assert!(text.contains("-m 8388608B -object"), "{text}");
@@ -168,7 +173,7 @@ mod tests {
     fn memory_above_1_tib_is_not_moved() {
         let memory = |high| [place(0, 0x80_0000, 7), place(high, 0x2000_0000, 8)];
         let cpu = |high| {
-            let list = arguments(5, Some(48), &[], &memory(high)).expect("possible");
+            let list = arguments(5, Some(48), &[], &memory(high), 1).expect("possible");
             list[list.iter().position(|word| word == "-cpu").expect("the processor is given") + 1]
                 .clone()
         };
@@ -179,9 +184,9 @@ mod tests {
     #[test]
     fn ram_with_a_hole_is_refused() {
         let memory = [place(0, 0x80_0000, 7), place(0x4000_0000, 0x4000_0000, 8)];
-        let why = arguments(5, None, &[], &memory).expect_err("there is a hole");
+        let why = arguments(5, None, &[], &memory, 1).expect_err("there is a hole");
         assert_eq!(why, "RAM at 0x40000000 does not begin where the RAM below ends, 0x800000");
-        assert!(arguments(5, None, &[], &[]).is_err());
-        assert!(arguments(5, None, &[], &[place(0, 4 * GIB, 7)]).is_err());
+        assert!(arguments(5, None, &[], &[], 1).is_err());
+        assert!(arguments(5, None, &[], &[place(0, 4 * GIB, 7)], 1).is_err());
     }
 }

@@ -164,6 +164,7 @@ impl QemuMachine {
             phys_bits: Some(bits),
             cpu_flags: &features,
             memory: &regions(&files, bits),
+            processors: 1,
         };
         let process = QemuProcess::start(&options, jail)?;
 

@@ -48,6 +48,8 @@ pub struct Options<'f> {
     pub cpu_flags: &'f [&'f str],
     /// The guest's memory.
     pub memory: &'f [RamRegion<'f>],
+    /// Number of processors. Several run in threads of their own.
+    pub processors: u8,
 }
 
 /// A running QEMU. It is killed when this value is dropped, and when this program ends, however it
@@ -93,8 +95,11 @@ impl QemuProcess {
         }
         let rom_fd = inherit(&mut inherited, Ok(rom_file.into()))?;
 
-        let list = arguments(rom_fd, options.phys_bits, options.cpu_flags, &memory)
-            .map_err(|why| MachineError::host("laying out QEMU's memory")(io::Error::other(why)))?;
+        let list =
+            arguments(rom_fd, options.phys_bits, options.cpu_flags, &memory, options.processors)
+                .map_err(|why| {
+                    MachineError::host("laying out QEMU's memory")(io::Error::other(why))
+                })?;
         let stderr = messages.try_clone().map_err(MachineError::host("sharing QEMU's messages"))?;
         let mut command = Command::new(&program.path);
         if sandbox.is_ok() {

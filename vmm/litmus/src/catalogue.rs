@@ -1,0 +1,141 @@
+//! The tests that come with the program.
+
+use crate::test::Litmus;
+use crate::text::LitmusTextError;
+
+macro_rules! catalogue {
+    ($($name:literal)+) => {
+        &[$(($name, include_str!(concat!("../catalogue/", $name, ".litmus")))),+]
+    };
+}
+
+/// Every test with its name, as text: first those of one processor.
+pub const TESTS: &[(&str, &str)] = catalogue! {
+    "remap"
+    "remap-invlpg"
+    "remap-invlpg-other"
+    "remap-cr3"
+    "remap-global-cr3"
+    "remap-global-pge"
+    "remap-global-invlpg"
+    "unmap"
+    "unmap-invlpg"
+    "map"
+    "grant-write"
+    "grant-write-amd"
+    "grant-write-twice"
+    "revoke-write"
+    "revoke-write-invlpg"
+    "dirty"
+    "dirty-after-read"
+    "dirty-again"
+    "accessed"
+    "accessed-again"
+    "remap-pde"
+    "remap-pde-invlpg"
+    "remap-pde-invlpg-other"
+    "remap-pde-invlpg-other-cold"
+    "sibling"
+    "upgrade"
+    "upgrade-invlpg"
+    "split"
+    "split-invlpg"
+    "table-re-used"
+    "unmap-read-twice"
+    "execute-granted"
+    "fetch-after-map"
+    "fetch-after-map-fence"
+    "self-map"
+    "self-map-invlpg"
+    "alias"
+    "alias-dirty"
+    "pcid-keep"
+    "pcid-flush"
+    "pcid-other"
+    "pcid-other-root"
+    "invpcid-address"
+    "invpcid-all"
+    "invpcid-but-global"
+    "pkru"
+    "wp"
+    "smep"
+    "nxe"
+    "unmap-remote"
+    "remap-remote"
+    "remap-remote-cold"
+    "map-remote"
+    "remap-invlpg-remote"
+    "unmap-invlpg-remote"
+    "shoot-down"
+    "shoot-down-cr3"
+    "shoot-down-two-pages"
+    "shoot-down-interrupt"
+    "shoot-down-no-wait"
+    "xchg-write"
+    "xchg-write-warm"
+    "protect-write"
+    "protect-write-cet"
+    "rewrite-write"
+    "store-buffering"
+    "store-buffering-fence"
+    "store-buffering-invlpg"
+    "xchg-remap-write"
+    "mixture-lower-first"
+    "mixture-upper-first"
+    "break-before-make"
+    "clear-dirty-write"
+    "clear-dirty-shoot-down"
+    "table-freed"
+    "frame-re-used"
+    "frame-re-used-acknowledged"
+    "remap-pde-remote"
+    "upgrade-remote"
+    "cmpxchg-clears-flags"
+    "two-writes"
+    "two-reads"
+    "remap-read-twice"
+    "grant-write-remote"
+    "revoke-write-remote"
+};
+
+/// The test of a name, if there is one.
+///
+/// # Errors
+/// None, for those that come with the program: tests of it read them all.
+pub fn named(name: &str) -> Option<Result<Litmus, LitmusTextError>> {
+    TESTS.iter().find(|(known, _)| *known == name).map(|(_, text)| text.parse())
+}
+
+/// Every test.
+///
+/// # Errors
+/// As [`named`].
+pub fn all() -> impl Iterator<Item = Result<Litmus, LitmusTextError>> {
+    TESTS.iter().map(|(_, text)| text.parse())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn every_test_has_the_outcomes_that_it_claims() {
+        let mut wrong = Vec::new();
+        for (name, text) in TESTS {
+            let test: Litmus = text.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(test.name, *name);
+            let claimed: BTreeMap<BTreeSet<String>, BTreeSet<String>> = test
+                .claims
+                .iter()
+                .map(|claim| (claim.choices.clone(), claim.outcomes.clone()))
+                .collect();
+            let judgement = test.judge().unwrap_or_else(|error| panic!("{name}: {error}"));
+            let found = judgement.by_choices();
+            if found != claimed {
+                wrong.push(format!("{name}: claims {claimed:?}, but {found:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

@@ -1,0 +1,194 @@
+//! Litmus tests on KVM: a virtual machine with a vCPU for each processor, each in a thread of its own that is pinned
+//! to a processor of the host.
+
+use super::image;
+use super::kernel::{Kernel, entry_frame};
+use super::layout::{
+    CODE_0, CONTROL, DATA_0, GDT, IDT, MEMORY_SIZE, TASK_SIZE, TASKS, WINDOW, finished,
+    task_selector,
+};
+use super::{LitmusPlan, OutcomeCounts, counts};
+use crate::jail::Jail;
+use crate::kvm::{VcpuGuard, supported_cpuid};
+use crate::{GuestFailure, MachineError};
+use kvm_bindings::{kvm_dtable, kvm_segment, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use mmu_core::litmus::LitmusTest;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
+/// How long a run may take. A fault of a guest whose ring 0 is emulated takes some 20 us.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs a test on the KVM of this host.
+///
+/// # Errors
+/// If there is no KVM, a vCPU hangs or ends otherwise than it should, or the host fails.
+pub fn run_on_kvm(
+    test: &LitmusTest,
+    plan: &LitmusPlan,
+    jail: &Jail,
+) -> Result<OutcomeCounts, MachineError> {
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_SIZE as usize)]).map_err(
+        |error| MachineError::host("mapping guest memory")(std::io::Error::other(error)),
+    )?;
+    let iterations = plan.iterations();
+    let kernel = image::load(&memory, test, iterations, &plan.delays);
+
+    let kvm = Kvm::new().map_err(crate::kvm::unavailable)?;
+    let vm = kvm.create_vm().map_err(MachineError::host("KVM_CREATE_VM"))?;
+    map(&vm, &memory)?;
+    let cpuid = supported_cpuid(&kvm)?;
+    let vcpus = (0..test.programs.len())
+        .map(|number| {
+            let vcpu =
+                vm.create_vcpu(number as u64).map_err(MachineError::host("KVM_CREATE_VCPU"))?;
+            vcpu.set_cpuid2(&cpuid).map_err(MachineError::host("KVM_SET_CPUID2"))?;
+            enter(&vcpu, test, &kernel, number)?;
+            Ok(vcpu)
+        })
+        .collect::<Result<Vec<_>, MachineError>>()?;
+
+    run_all(vcpus, &memory, jail)?;
+    counts(&memory, test, iterations)
+}
+
+/// Gives the virtual machine its memory.
+fn map(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), MachineError> {
+    let host_address = memory.get_host_address(GuestAddress(0)).map_err(|error| {
+        MachineError::host("mapping guest memory")(std::io::Error::other(error))
+    })?;
+    let region = kvm_userspace_memory_region {
+        slot: 0,
+        flags: 0,
+        guest_phys_addr: 0,
+        memory_size: MEMORY_SIZE,
+        userspace_addr: host_address as u64,
+    };
+    // SAFETY: the region is all of `memory`, which `run_on_kvm` keeps mapped until the virtual machine is gone.
+    unsafe { vm.set_user_memory_region(region) }
+        .map_err(MachineError::host("KVM_SET_USER_MEMORY_REGION"))
+}
+
+/// The first instruction is IRETQ to the program in ring 3.
+fn enter(
+    vcpu: &VcpuFd,
+    test: &LitmusTest,
+    kernel: &Kernel,
+    number: usize,
+) -> Result<(), MachineError> {
+    let data = kvm_segment {
+        limit: 0xffff_ffff,
+        selector: DATA_0,
+        type_: 3,
+        present: 1,
+        s: 1,
+        db: 1,
+        g: 1,
+        ..Default::default()
+    };
+    let code = kvm_segment { selector: CODE_0, type_: 11, db: 0, l: 1, ..data };
+    let task = kvm_segment {
+        base: WINDOW + TASKS + TASK_SIZE * number as u64,
+        limit: 0x67,
+        selector: task_selector(number),
+        type_: 11,
+        present: 1,
+        ..Default::default()
+    };
+
+    let mut sregs = vcpu.get_sregs().map_err(MachineError::host("KVM_GET_SREGS"))?;
+    sregs.cs = code;
+    for segment in [&mut sregs.ds, &mut sregs.es, &mut sregs.fs, &mut sregs.gs, &mut sregs.ss] {
+        *segment = data;
+    }
+    sregs.tr = task;
+    sregs.gdt = kvm_dtable { base: WINDOW + GDT, limit: 0x47, ..Default::default() };
+    sregs.idt = kvm_dtable { base: WINDOW + IDT, limit: 0x41f, ..Default::default() };
+    sregs.cr0 = test.state.cr0.bits();
+    sregs.cr3 = test.state.cr3;
+    sregs.cr4 = test.state.cr4.bits();
+    sregs.efer = test.state.efer.bits();
+    vcpu.set_sregs(&sregs).map_err(MachineError::host("KVM_SET_SREGS"))?;
+
+    let mut regs = vcpu.get_regs().map_err(MachineError::host("KVM_GET_REGS"))?;
+    regs.rip = kernel.enter;
+    regs.rsp = entry_frame(number);
+    regs.rflags = 2;
+    vcpu.set_regs(&regs).map_err(MachineError::host("KVM_SET_REGS"))
+}
+
+/// Runs every vCPU until it has finished.
+fn run_all(vcpus: Vec<VcpuFd>, memory: &GuestMemoryMmap, jail: &Jail) -> Result<(), MachineError> {
+    let given_up = AtomicBool::new(false);
+    let own =
+        sched_getaffinity(Pid::from_raw(0)).map_err(MachineError::host("asking for processors"))?;
+    let allowed: Vec<usize> =
+        (0..CpuSet::count()).filter(|cpu| own.is_set(*cpu).unwrap_or(false)).collect();
+
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = vcpus
+            .into_iter()
+            .enumerate()
+            .map(|(number, vcpu)| {
+                let cpu = allowed[number % allowed.len()];
+                let given_up = &given_up;
+                scope.spawn(move || {
+                    let ended = run(vcpu, cpu, jail, given_up);
+                    if ended.is_err() {
+                        given_up.store(true, Ordering::Relaxed);
+                    }
+                    let done = memory.read_obj::<u8>(GuestAddress(CONTROL + finished(number)));
+                    match (ended, done) {
+                        (Ok(()), Ok(1)) => Ok(()),
+                        (Ok(()), _) => Err(MachineError::guest(GuestFailure::Hang, None)),
+                        (Err(error), _) => Err(error),
+                    }
+                })
+            })
+            .collect();
+        // The first error is the cause of the others.
+        let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(lost())));
+        ended.collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
+fn lost() -> MachineError {
+    MachineError::host("running a vCPU")(std::io::Error::other("its thread panicked"))
+}
+
+/// Runs one vCPU until it halts for good.
+fn run(
+    mut vcpu: VcpuFd,
+    cpu: usize,
+    jail: &Jail,
+    given_up: &AtomicBool,
+) -> Result<(), MachineError> {
+    let mut set = CpuSet::new();
+    set.set(cpu).map_err(MachineError::host("choosing a processor"))?;
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(MachineError::host("pinning a vCPU"))?;
+    let _guard = VcpuGuard::close(jail)?;
+
+    let started = Instant::now();
+    loop {
+        if given_up.load(Ordering::Relaxed) || started.elapsed() > LIMIT {
+            return Err(MachineError::guest(GuestFailure::Hang, None));
+        }
+        match vcpu.run() {
+            Ok(VcpuExit::Hlt) => return Ok(()),
+            Ok(VcpuExit::Intr) => {}
+            Err(error) if error.errno() == libc::EINTR || error.errno() == libc::EAGAIN => {}
+            Ok(VcpuExit::Shutdown) => {
+                return Err(MachineError::guest(GuestFailure::TripleFault, None));
+            }
+            Ok(other) => {
+                let exit = std::io::Error::other(format!("the vCPU stopped with {other:?}"));
+                return Err(MachineError::host("running a litmus test")(exit));
+            }
+            Err(error) => return Err(MachineError::host("KVM_RUN")(error)),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! A processor's program: a loop that resets the test, waits for the others, and runs the actions.
+//!
+//! It runs in ring 3. Registers: RBX has the control page, RBP the delays, R12 the iteration, R13 the record,
+//! RSI how many barriers it came to, R14 the error code of the last fault, R15 where it goes on after one. HLT asks
+//! ring 0 for what EAX names.
+
+use super::assembler::{Assembler, BELOW, EQUAL, NOT_EQUAL, Register};
+use super::layout::{
+    APIC, CONTROL, DELAYS, DELAYS_SIZE, OBSERVED_SLOTS, PROGRAM_SIZE, PROGRAMS, RECORD_SIZE,
+    RESULT_SIZE, RESULTS, RESULTS_SIZE, SLOTS, WINDOW, barrier, finished,
+};
+use mmu_core::litmus::{Action, LitmusTest, LockedOperation};
+use mmu_core::x86::state::Cr4;
+
+/// What ring 0 is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Service {
+    /// INVLPG of the address in RDI.
+    Invlpg = 1,
+    /// MOV of RDI to CR3, CR4, CR0.
+    Cr3 = 2,
+    Cr4 = 3,
+    Cr0 = 4,
+    /// WRMSR of EFER from RDI.
+    Efer = 5,
+    /// An interrupt for the processor in RDI.
+    Interrupt = 6,
+    /// This processor has finished: the byte at RDI is set.
+    Finish = 7,
+}
+
+/// The program of a processor.
+pub(super) fn program(test: &LitmusTest, number: usize, iterations: u32) -> Vec<u8> {
+    let mut writer = Writer::new(PROGRAMS + PROGRAM_SIZE * number as u64, false);
+    let code = &mut writer.code;
+    code.set(Register::Rbx, WINDOW + CONTROL);
+    code.set(Register::Rbp, WINDOW + DELAYS + DELAYS_SIZE * number as u64);
+    code.set(Register::R13, WINDOW + RESULTS + RESULTS_SIZE * number as u64);
+    code.set(Register::R12, 0);
+    code.set(Register::Rsi, 0);
+
+    let start = code.bound();
+    if number == 0 {
+        writer.reset_memory(test);
+    }
+    writer.reset_registers(test, number);
+    writer.barrier(test, number);
+    // What was cached of the last iteration is gone, and of this one nothing is yet.
+    writer.ask(Service::Cr3, test.state.cr3);
+    writer.barrier(test, number);
+    writer.delay();
+    for (result, action) in numbered(&test.programs[number].actions) {
+        writer.action(action, result);
+    }
+    writer.barrier(test, number);
+    if number == 0 {
+        for (slot, observed) in (SLOTS - OBSERVED_SLOTS..).zip(&test.observed) {
+            writer.code.set(Register::Rdx, WINDOW + observed.at.get());
+            writer.code.load(Register::Rax, Register::Rdx, 0);
+            writer.record(slot);
+        }
+    }
+    let code = &mut writer.code;
+    code.add(Register::R13, RECORD_SIZE as u32);
+    code.add(Register::R12, 1);
+    code.compare_value(Register::R12, iterations);
+    code.jump_if(BELOW, start);
+    writer.ask(Service::Finish, WINDOW + CONTROL + finished(number));
+    writer.code.finish()
+}
+
+/// The code of ring 0 for an interrupt: a processor's handler.
+pub(super) fn handler(actions: &[Action], base: u64) -> Vec<u8> {
+    let mut writer = Writer::new(base, true);
+    let code = &mut writer.code;
+    code.raw(&[0x50, 0x51, 0x52, 0x57]); // push rax, rcx, rdx, rdi
+    code.raw(&[0x41, 0x50, 0x41, 0x51]); // push r8, r9
+    for action in actions {
+        writer.action(action, None);
+    }
+    let code = &mut writer.code;
+    // The end of the interrupt.
+    code.set(Register::Rdx, WINDOW + APIC);
+    code.raw(&[0xc7, 0x82, 0xb0, 0, 0, 0, 0, 0, 0, 0]); // mov dword [rdx+0xb0], 0
+    code.raw(&[0x41, 0x59, 0x41, 0x58]); // pop r9, r8
+    code.raw(&[0x5f, 0x5a, 0x59, 0x58]); // pop rdi, rdx, rcx, rax
+    code.raw(&[0x48, 0xcf]); // iretq
+    writer.code.finish()
+}
+
+/// The actions, each with the number of its result.
+fn numbered(actions: &[Action]) -> impl Iterator<Item = (Option<usize>, &Action)> {
+    actions.iter().scan(0, |next, action| {
+        let number = action.is_observed().then_some(*next);
+        *next += usize::from(action.is_observed());
+        Some((number, action))
+    })
+}
+
+struct Writer {
+    code: Assembler,
+    in_ring_0: bool,
+}
+
+impl Writer {
+    const fn new(base: u64, in_ring_0: bool) -> Self {
+        Self { code: Assembler::new(WINDOW + base), in_ring_0 }
+    }
+
+    /// Gives every word of the test the value that it begins with. A store into a table can take long, so only
+    /// what has changed is stored.
+    fn reset_memory(&mut self, test: &LitmusTest) {
+        for (at, value) in &test.memory {
+            let same = self.code.label();
+            self.code.set(Register::Rdx, WINDOW + at.get());
+            self.code.set(Register::Rax, *value);
+            self.code.compare(Register::Rdx, 0, Register::Rax);
+            self.code.jump_if(EQUAL, same);
+            self.code.store(Register::Rdx, 0, Register::Rax);
+            self.code.bind(same);
+        }
+    }
+
+    /// Gives the registers that the program writes their first values.
+    fn reset_registers(&mut self, test: &LitmusTest, number: usize) {
+        for action in &test.programs[number].actions {
+            match action {
+                Action::WriteCr0(_) => self.ask(Service::Cr0, test.state.cr0.bits()),
+                Action::WriteCr4(_) => self.ask(Service::Cr4, test.state.cr4.bits()),
+                Action::WriteEfer(_) => self.ask(Service::Efer, test.state.efer.bits()),
+                Action::WritePkru(_) => self.action(&Action::WritePkru(test.state.pkru), None),
+                _ => {}
+            }
+        }
+        // MOV to CR3 spares what is global.
+        if test.state.cr4.contains(Cr4::PGE) {
+            self.ask(Service::Cr4, (test.state.cr4 - Cr4::PGE).bits());
+            self.ask(Service::Cr4, test.state.cr4.bits());
+        }
+    }
+
+    /// Waits until every processor is here.
+    fn barrier(&mut self, test: &LitmusTest, number: usize) {
+        self.code.add(Register::Rsi, 1);
+        self.code.store(Register::Rbx, barrier(number) as u32, Register::Rsi);
+        for other in (0..test.programs.len()).filter(|other| *other != number) {
+            let done = self.code.label();
+            let again = self.code.bound();
+            self.code.load(Register::Rax, Register::Rbx, barrier(other) as u32);
+            self.code.raw(&[0x48, 0x39, 0xf0]); // cmp rax, rsi
+            self.code.jump_if(3, done); // not below
+            self.code.raw(&[0xf3, 0x90]); // pause
+            self.code.jump(again);
+            self.code.bind(done);
+        }
+    }
+
+    /// Counts down from this iteration's delay.
+    fn delay(&mut self) {
+        let done = self.code.label();
+        self.code.raw(&[0x42, 0x8b, 0x4c, 0xa5, 0x00]); // mov ecx, [rbp+r12*4]
+        let again = self.code.bound();
+        self.code.raw(&[0x85, 0xc9]); // test ecx, ecx
+        self.code.jump_if(EQUAL, done);
+        self.code.raw(&[0xff, 0xc9]); // dec ecx
+        self.code.jump(again);
+        self.code.bind(done);
+    }
+
+    /// Asks ring 0 for something.
+    fn ask(&mut self, service: Service, operand: u64) {
+        self.code.set(Register::Rdi, operand);
+        self.code.set(Register::Rax, service as u64);
+        self.code.raw(&[0xf4]); // hlt
+    }
+
+    /// Puts RAX and the error code into the record.
+    fn record(&mut self, slot: usize) {
+        let at = slot as u32 * RESULT_SIZE as u32;
+        self.code.store(Register::R13, at, Register::Rax);
+        // mov [r13+at+8], r14
+        self.code.raw(&[0x4d, 0x89, 0xb5]);
+        self.code.raw(&(at + 8).to_le_bytes());
+    }
+
+    /// `mov r14, -1`: no fault yet.
+    fn no_fault(&mut self) {
+        self.code.raw(&[0x49, 0xc7, 0xc6, 0xff, 0xff, 0xff, 0xff]);
+    }
+
+    /// One action, and its result.
+    fn action(&mut self, action: &Action, result: Option<usize>) {
+        self.no_fault();
+        match *action {
+            Action::Read(address) => {
+                self.code.set(Register::Rdx, address.get());
+                self.may_fault(|code| code.raw(&[0x48, 0x8b, 0x02])); // mov rax, [rdx]
+            }
+            Action::Write(address, value) => {
+                self.code.set(Register::Rdx, address.get());
+                self.code.set(Register::Rax, value);
+                self.may_fault(|code| code.raw(&[0x48, 0x89, 0x02])); // mov [rdx], rax
+            }
+            Action::Fetch(address) => {
+                self.code.set(Register::Rdx, address.get());
+                let after = self.code.label();
+                self.code.set_label(Register::R15, after);
+                self.code.set_label(Register::R11, after);
+                self.code.raw(&[0xff, 0xe2]); // jmp rdx
+                self.code.bind(after);
+            }
+            Action::Load(at) => {
+                self.code.set(Register::Rdx, WINDOW + at.get());
+                self.code.load(Register::Rax, Register::Rdx, 0);
+            }
+            Action::Store(at, value) => {
+                self.code.set(Register::Rdx, WINDOW + at.get());
+                self.code.set(Register::Rax, value);
+                self.code.store(Register::Rdx, 0, Register::Rax);
+            }
+            Action::Locked(at, operation) => self.locked(at.get(), operation),
+            Action::WaitFor(at, value) => {
+                self.code.set(Register::Rdx, WINDOW + at.get());
+                self.code.set(Register::Rax, value);
+                let done = self.code.label();
+                let again = self.code.bound();
+                self.code.compare(Register::Rdx, 0, Register::Rax);
+                self.code.jump_if(EQUAL, done);
+                self.code.raw(&[0xf3, 0x90]); // pause
+                self.code.jump(again);
+                self.code.bind(done);
+            }
+            Action::Fence => self.code.raw(&[0x0f, 0xae, 0xf0]), // mfence
+            Action::Invlpg(address) if self.in_ring_0 => {
+                self.code.set(Register::Rdi, address.get());
+                self.code.raw(&[0x0f, 0x01, 0x3f]); // invlpg [rdi]
+            }
+            Action::WriteCr3(value) if self.in_ring_0 => {
+                self.code.set(Register::Rdi, value);
+                self.code.raw(&[0x0f, 0x22, 0xdf]); // mov cr3, rdi
+            }
+            Action::Invlpg(address) => self.ask(Service::Invlpg, address.get()),
+            Action::WriteCr3(value) => self.ask(Service::Cr3, value),
+            Action::WriteCr4(value) => self.ask(Service::Cr4, value.bits()),
+            Action::WriteCr0(value) => self.ask(Service::Cr0, value.bits()),
+            Action::WriteEfer(value) => self.ask(Service::Efer, value.bits()),
+            Action::WritePkru(value) => {
+                self.code.raw(&[0x31, 0xc9, 0x31, 0xd2, 0xb8]); // ecx, edx = 0; mov eax, value
+                self.code.raw(&value.to_le_bytes());
+                self.code.raw(&[0x0f, 0x01, 0xef]); // wrpkru
+            }
+            Action::Interrupt(other) => {
+                self.code.raw(&[0x0f, 0xae, 0xf0]); // mfence
+                self.ask(Service::Interrupt, (other as u64) << 24);
+            }
+            // No machine is given one: `why_not` says so.
+            Action::Invpcid(..) => {}
+        }
+        if let Some(slot) = result {
+            self.record(slot);
+        }
+    }
+
+    /// An instruction, after which the program goes on whether it faults or not.
+    fn may_fault(&mut self, write: impl FnOnce(&mut Assembler)) {
+        let after = self.code.label();
+        self.code.set_label(Register::R15, after);
+        write(&mut self.code);
+        self.code.bind(after);
+    }
+
+    /// A locked operation, with what was there in RAX.
+    fn locked(&mut self, at: u64, operation: LockedOperation) {
+        self.code.set(Register::Rdx, WINDOW + at);
+        let combine: &[u8] = match operation {
+            LockedOperation::Exchange(value) => {
+                self.code.set(Register::Rax, value);
+                return self.code.raw(&[0x48, 0x87, 0x02]); // xchg [rdx], rax
+            }
+            LockedOperation::CompareExchange(expected, new) => {
+                self.code.set(Register::Rax, expected);
+                self.code.set(Register::R8, new);
+                return self.code.raw(&[0xf0, 0x4c, 0x0f, 0xb1, 0x02]); // lock cmpxchg [rdx], r8
+            }
+            LockedOperation::And(mask) => {
+                self.code.set(Register::R9, mask);
+                &[0x4d, 0x21, 0xc8] // and r8, r9
+            }
+            LockedOperation::Or(mask) => {
+                self.code.set(Register::R9, mask);
+                &[0x4d, 0x09, 0xc8] // or r8, r9
+            }
+        };
+        self.code.load(Register::Rax, Register::Rdx, 0);
+        let again = self.code.bound();
+        self.code.raw(&[0x49, 0x89, 0xc0]); // mov r8, rax
+        self.code.raw(combine);
+        self.code.raw(&[0xf0, 0x4c, 0x0f, 0xb1, 0x02]); // lock cmpxchg [rdx], r8
+        self.code.jump_if(NOT_EQUAL, again);
+    }
+}
