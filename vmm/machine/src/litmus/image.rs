@@ -56,7 +56,6 @@ pub(super) fn load(
     descriptors(&word, &bytes, &kernel);
     // The ROM adds its own window.
     word(ENTRY, kernel.boots[0]);
-    let _ = SUPERVISOR_WINDOW;
     kernel
 }
 

@@ -12,6 +12,9 @@ use mmu_core::x86::state::ControlState;
 /// The vector of interrupts that processors send each other.
 pub(super) const INTERRUPT: u8 = 0x40;
 
+/// The port to which a processor writes that has finished. Where there is nothing at it, nothing happens.
+pub(super) const FINISHED_PORT: u8 = 0xf4;
+
 /// The code, and where its parts are, as addresses in the window.
 #[derive(Debug)]
 pub(super) struct Kernel {
@@ -74,9 +77,15 @@ fn services(code: &mut Assembler) -> u64 {
         code.raw(&[0x05, INTERRUPT, 0x40, 0, 0]); // add eax, the vector for that processor, assert
         code.raw(&[0x89, 0x82, 0x00, 0x03, 0, 0]); // mov [rdx+0x300], eax
     });
+    serve(code, Service::Listen, &|code| {
+        // The APIC is on, with a vector for what is spurious.
+        code.set(Register::Rdx, WINDOW + APIC);
+        code.raw(&[0xc7, 0x82, 0xf0, 0, 0, 0, 0xff, 0x01, 0, 0]); // mov dword [rdx+0xf0], 0x1ff
+    });
     serve(code, Service::Finish, &|code| {
         code.raw(&[0xc6, 0x07, 0x01]); // mov byte [rdi], 1
         let again = code.bound();
+        code.raw(&[0xe6, FINISHED_PORT]); // out FINISHED_PORT, al
         code.raw(&[0xfa, 0xf4]); // cli; hlt
         code.jump(again);
     });
@@ -115,9 +124,7 @@ fn boot(code: &mut Assembler, test: &LitmusTest, number: usize) -> u64 {
     code.raw(&[0x8e, 0xd8, 0x8e, 0xc0]); // mov ds, ax; mov es, ax
     code.set(Register::Rsp, entry_frame(number));
 
-    // The APIC is on, with a vector for what is spurious.
     code.set(Register::Rdx, WINDOW + APIC);
-    code.raw(&[0xc7, 0x82, 0xf0, 0, 0, 0, 0xff, 0x01, 0, 0]); // mov dword [rdx+0xf0], 0x1ff
     if number == 0 && test.programs.len() > 1 {
         // INIT, and a startup interrupt for the page of the trampoline.
         code.raw(&[0xc7, 0x82, 0x10, 0x03, 0, 0, 0, 0, 0, 1]); // mov dword [rdx+0x310], 1 << 24

@@ -1,7 +1,7 @@
 //! Litmus tests on QEMU's TCG, with a thread for each processor.
 
 use super::image;
-use super::layout::{CONTROL, MEMORY_SIZE, finished};
+use super::layout::{CONTROL, MEMORY_SIZE, barrier, finished};
 use super::{LitmusPlan, OutcomeCounts, counts};
 use crate::jail::Jail;
 use crate::patience::Patience;
@@ -14,8 +14,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
-/// How long QEMU may compute for a test.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long QEMU may compute without any processor coming to its next barrier.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs a test on a QEMU, given by its name or path.
 ///
@@ -60,11 +60,21 @@ fn wait(
         memory.read_obj::<u8>(GuestAddress(CONTROL + finished(number))).is_ok_and(|done| done == 1)
     };
 
+    let progress = || -> Vec<u64> {
+        let counters = (0..processors).map(|number| GuestAddress(CONTROL + barrier(number)));
+        counters.map(|at| memory.read_obj(at).unwrap_or(0)).collect()
+    };
+
     let mut patience: Option<Patience> = None;
+    let mut last = progress();
     while !(0..processors).all(has_finished) {
         std::thread::sleep(PAUSE);
         process.check_alive()?;
         let (used, now) = (process.cpu_time()?, Instant::now());
+        if progress() != last {
+            last = progress();
+            patience = None;
+        }
         let patience = patience.get_or_insert_with(|| Patience::start(LIMIT, used, now));
         if patience.is_over(used, now) {
             return Err(MachineError::guest(GuestFailure::Hang, None));

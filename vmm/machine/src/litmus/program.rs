@@ -26,8 +26,16 @@ pub(super) enum Service {
     Efer = 5,
     /// An interrupt for the processor in RDI.
     Interrupt = 6,
+    /// Interrupts are accepted from now on.
+    Listen = 7,
     /// This processor has finished: the byte at RDI is set.
-    Finish = 7,
+    Finish = 8,
+}
+
+/// Whether processors interrupt each other.
+pub(super) fn has_interrupts(test: &LitmusTest) -> bool {
+    let mut actions = test.programs.iter().flat_map(|program| &program.actions);
+    actions.any(|action| matches!(action, Action::Interrupt(_)))
 }
 
 /// The program of a processor.
@@ -40,7 +48,11 @@ pub(super) fn program(test: &LitmusTest, number: usize, iterations: u32) -> Vec<
     code.set(Register::R12, 0);
     code.set(Register::Rsi, 0);
 
-    let start = code.bound();
+    if has_interrupts(test) {
+        writer.ask(Service::Listen, 0);
+    }
+
+    let start = writer.code.bound();
     if number == 0 {
         writer.reset_memory(test);
     }
