@@ -10,7 +10,7 @@ use std::fs;
 #[test]
 fn the_catalogue_is_listed() {
     let text = run(&["litmus"]).expect_code(0).expect_80_columns();
-    assert!(text.words_of_stdout().contains("85 tests."), "{}", text.stdout);
+    assert!(text.words_of_stdout().contains("93 tests."), "{}", text.stdout);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_test_has_its_outcomes_with_their_classes() {
 fn every_test_of_the_catalogue_holds() {
     let document = run(&["litmus", "all", "--json"]).expect_code(0).json();
     let tests = list(&document["tests"]);
-    assert_eq!(tests.len(), 85);
+    assert_eq!(tests.len(), 93);
     assert!(tests.iter().all(|test| !list(&test["outcomes"]).is_empty()));
     run(&["litmus", "all"]).expect_code(0).expect_80_columns();
 }

@@ -96,7 +96,7 @@ impl MayCache {
         spared_by: LitmusChoices,
     ) {
         self.paths.retain(|path, choices| {
-            if semantics.drops(path, path.is_dropped_by(least)) {
+            if semantics.drops(path, least, path.is_dropped_by(least)) {
                 return false;
             }
             if path.is_dropped_by(most) {

@@ -39,7 +39,7 @@ pub trait LitmusSemantics: Copy {
     }
 
     /// Whether an invalidation drops this path. `by_manual` says whether it does by the manuals.
-    fn drops(&self, _path: &CachedPath, by_manual: bool) -> bool {
+    fn drops(&self, _path: &CachedPath, _what: Invalidation, by_manual: bool) -> bool {
         by_manual
     }
 

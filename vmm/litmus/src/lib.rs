@@ -27,13 +27,16 @@
 pub mod catalogue;
 pub mod diagram;
 mod judgement;
+pub mod mutants;
 mod outcome;
 mod places;
+pub mod random;
 mod run;
+pub mod shrink;
 mod test;
 mod text;
 
 pub use judgement::{JudgedOutcome, Judgement};
-pub use run::SeenOutcomes;
+pub use run::{LitmusFailure, LitmusMachine, OnKvm, OnQemu, Seen, SeenOutcomes};
 pub use test::{Claim, Litmus};
 pub use text::LitmusTextError;

@@ -6,6 +6,8 @@ use mmu_core::{PhysAddr, VirtAddr};
 
 /// The names of pages, in the order of their addresses.
 const PAGES: &str = "xyzw";
+/// The name of another address of the page x, by the next PDE, which leads to the first table, too.
+const OTHER_ADDRESS: &str = "v";
 /// The names of frames. A frame contains its own name in small letters.
 const FRAMES: &str = "ABCDEFGH";
 /// The names of tables besides the first one, which has none.
@@ -64,6 +66,14 @@ impl Page {
         char::from(PAGES.as_bytes()[self.0])
     }
 
+    /// The linear address of a name: of a page, or the other one of x.
+    pub(crate) fn address_named(name: &str) -> Option<VirtAddr> {
+        if name == OTHER_ADDRESS {
+            return Some(VirtAddr::new(0x20_0000));
+        }
+        Self::named(name).map(Self::address)
+    }
+
     /// Its linear address.
     pub(crate) const fn address(self) -> VirtAddr {
         VirtAddr::new(0x1000 * self.0 as u64)
@@ -114,6 +124,16 @@ impl Table {
             [first, first + 0x1000, first + 0x2000]
         };
         [(above[0], above[1] | 0x27), (above[1], above[2] | 0x27), (above[2], self.pde())]
+    }
+
+    /// The second PDE of the first tree, and what is in it: it leads to the first table, too.
+    pub(crate) const fn second_pde() -> (u64, u64) {
+        (Self::FIRST.tree()[2].0 + 8, Self::FIRST.pde())
+    }
+
+    /// The PDPTE of the first tree, and what is in it.
+    pub(crate) const fn first_pdpte() -> (u64, u64) {
+        Self::FIRST.tree()[1]
     }
 
     /// Where the PDE of its tree is.

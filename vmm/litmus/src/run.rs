@@ -2,27 +2,150 @@
 
 use crate::judgement::Judgement;
 use crate::test::Litmus;
-use crosswalk_machine::litmus::OutcomeCounts;
+use crosswalk_machine::MachineError;
+use crosswalk_machine::jail::Jail;
+use crosswalk_machine::litmus::{
+    LitmusPlan, MAX_LITMUS_ITERATIONS, OutcomeCounts, run_on_kvm, run_on_qemu, why_not,
+};
+use mmu_core::Features;
+use mmu_core::litmus::{LitmusError, LitmusTest};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-/// How often each outcome was seen, in words.
-pub type SeenOutcomes = BTreeMap<String, u64>;
+/// The longest delay, in turns of a loop: several times as long as any test takes without one.
+const LONGEST_DELAY_BITS: u32 = 15;
 
-impl Litmus {
-    /// The outcomes that a machine showed, in words.
-    pub fn seen(&self, counts: &OutcomeCounts) -> SeenOutcomes {
-        let mut seen = SeenOutcomes::new();
-        for (outcome, count) in counts {
-            *seen.entry(self.observation.written(outcome)).or_default() += count;
-        }
-        seen
+/// A machine that runs tests.
+pub trait LitmusMachine {
+    /// Why it cannot run a test, if it cannot.
+    fn why_not(&self, test: &LitmusTest) -> Option<String>;
+
+    /// Runs a test once for each delay of the plan.
+    ///
+    /// # Errors
+    /// If a processor hangs or ends, or the host fails.
+    fn run(&self, test: &LitmusTest, plan: &LitmusPlan) -> Result<OutcomeCounts, MachineError>;
+}
+
+/// The KVM of this host.
+#[derive(Debug)]
+pub struct OnKvm {
+    /// What its processors have.
+    pub features: Features,
+    /// The jail of its vCPUs.
+    pub jail: Jail,
+}
+
+impl LitmusMachine for OnKvm {
+    fn why_not(&self, test: &LitmusTest) -> Option<String> {
+        why_not(test, self.features)
+    }
+
+    fn run(&self, test: &LitmusTest, plan: &LitmusPlan) -> Result<OutcomeCounts, MachineError> {
+        run_on_kvm(test, plan, &self.jail)
     }
 }
 
-impl Judgement {
-    /// The outcomes that were seen and that no execution leads to.
-    pub fn forbidden<'s>(&self, seen: &'s SeenOutcomes) -> impl Iterator<Item = (&'s str, u64)> {
-        let seen = seen.iter().filter(|(outcome, _)| !self.outcomes.contains_key(*outcome));
-        seen.map(|(outcome, count)| (outcome.as_str(), *count))
+/// A QEMU, with its most capable processor.
+#[derive(Debug)]
+pub struct OnQemu {
+    /// Its name or path.
+    pub program: PathBuf,
+    /// What its processors have.
+    pub features: Features,
+    /// Its jail.
+    pub jail: Jail,
+}
+
+impl LitmusMachine for OnQemu {
+    fn why_not(&self, test: &LitmusTest) -> Option<String> {
+        why_not(test, self.features)
     }
+
+    fn run(&self, test: &LitmusTest, plan: &LitmusPlan) -> Result<OutcomeCounts, MachineError> {
+        run_on_qemu(test, plan, &self.program, &self.jail)
+    }
+}
+
+/// What a machine showed of a test.
+#[derive(Clone, Debug, Default)]
+pub struct SeenOutcomes {
+    /// How often the test was run.
+    pub runs: u64,
+    /// The outcomes in words.
+    pub outcomes: BTreeMap<String, Seen>,
+}
+
+/// How often an outcome was seen, and how it is seen again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// How often.
+    pub count: u64,
+    /// The seed of the run in which it was seen first,
+    pub seed: u64,
+    /// and the processors' delays then, in turns of a loop.
+    pub delays: Vec<u32>,
+}
+
+impl Litmus {
+    /// Runs the test on a machine, each time with other delays, which the seed decides, and adds what is seen. At most
+    /// [`MAX_LITMUS_ITERATIONS`] times.
+    ///
+    /// # Errors
+    /// Those of the machine.
+    pub fn run(
+        &self,
+        machine: &dyn LitmusMachine,
+        seed: u64,
+        runs: u32,
+        seen: &mut SeenOutcomes,
+    ) -> Result<(), MachineError> {
+        let plan = plan(self.model.programs.len(), seed, runs);
+        let counts = machine.run(&self.model, &plan)?;
+
+        for (outcome, counted) in counts {
+            seen.runs += counted.count;
+            let known = seen.outcomes.entry(self.observation.written(&outcome));
+            let delays = plan.delays.iter().map(|delays| delays[counted.first as usize]);
+            let first = || Seen { count: 0, seed, delays: delays.collect() };
+            known.or_insert_with(first).count += counted.count;
+        }
+        Ok(())
+    }
+}
+
+/// Delays of all lengths: as many between 16 and 31 turns as between 1,024 and 2,047.
+fn plan(processors: usize, seed: u64, runs: u32) -> LitmusPlan {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut delay = || {
+        let bits = rng.random_range(0..=LONGEST_DELAY_BITS);
+        rng.random_range(0..1_u32 << bits)
+    };
+    let runs = runs.min(MAX_LITMUS_ITERATIONS);
+    LitmusPlan { delays: (0..processors).map(|_| (0..runs).map(|_| delay()).collect()).collect() }
+}
+
+impl Judgement {
+    /// The outcomes that were seen though no execution leads to them.
+    pub fn forbidden<'s>(
+        &'s self,
+        seen: &'s SeenOutcomes,
+    ) -> impl Iterator<Item = (&'s str, &'s Seen)> {
+        let seen = seen.outcomes.iter();
+        let forbidden = seen.filter(|(outcome, _)| !self.outcomes.contains_key(*outcome));
+        forbidden.map(|(outcome, seen)| (outcome.as_str(), seen))
+    }
+}
+
+/// Why a test is not judged or run.
+#[derive(Debug, thiserror::Error)]
+pub enum LitmusFailure {
+    /// The model cannot judge it.
+    #[error(transparent)]
+    Model(#[from] LitmusError),
+    /// The machine failed.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
 }

@@ -31,7 +31,7 @@ fn invlpg_that_does_nothing() {
 
 #[test]
 fn invlpg_that_forgets_the_paging_structure_caches() {
-    mistake!(Forgets: fn drops(&self, path: &CachedPath, by_manual: bool) -> bool {
+    mistake!(Forgets: fn drops(&self, path: &CachedPath, _: Invalidation, by_manual: bool) -> bool {
         by_manual && path.end != CachedEnd::Table
     });
     let bench = Bench::new(&[&[read(), Action::Store(PDE, OTHER_TABLE), invlpg(), read()]]);
@@ -95,7 +95,7 @@ fn a_fault_that_leaves_what_is_cached() {
 
 #[test]
 fn global_translations_that_survive_pge() {
-    mistake!(Survive: fn drops(&self, path: &CachedPath, by_manual: bool) -> bool {
+    mistake!(Survive: fn drops(&self, path: &CachedPath, _: Invalidation, by_manual: bool) -> bool {
         by_manual && !path.global
     });
     let with_pge = ControlState::four_level(0).cr4 | Cr4::PGE;

@@ -29,9 +29,9 @@ fn first(words: &mut Words<'_>, setting: &Setting) -> Result<Parsed, String> {
     let observed = |action, observed| Ok(Parsed { action, observed: Some(observed) });
     let unobserved = |action| Ok(Parsed { action, observed: None });
     match words.next()? {
-        "read" => observed(Action::Read(words.page()?.address()), Observed::Content),
-        "touch" => observed(Action::Read(words.page()?.address()), Observed::Not),
-        "fetch" => observed(Action::Fetch(words.page()?.address()), Observed::Content),
+        "read" => observed(Action::Read(words.address()?), Observed::Content),
+        "touch" => observed(Action::Read(words.address()?), Observed::Not),
+        "fetch" => observed(Action::Fetch(words.address()?), Observed::Content),
         "write" => write(words),
         "load" => load(words),
         "pte" => {
@@ -42,6 +42,12 @@ fn first(words: &mut Words<'_>, setting: &Setting) -> Result<Parsed, String> {
         "pde" => {
             words.expect("=")?;
             unobserved(Action::Store(Table::FIRST.place_of_pde(), entry::pde(words)?))
+        }
+        "pdpte" => {
+            words.expect("=")?;
+            let (at, first) = Table::first_pdpte();
+            let entry = if words.skip("0") { 0 } else { words.expect("first").map(|()| first)? };
+            unobserved(Action::Store(PhysAddr::new(at), setting.pdpte(entry)))
         }
         "frame" => {
             let frame = words.frame()?;
@@ -74,10 +80,10 @@ fn first(words: &mut Words<'_>, setting: &Setting) -> Result<Parsed, String> {
             unobserved(Action::WaitFor(flag.at(), words.number()?))
         }
         "fence" => unobserved(Action::Fence),
-        "invlpg" => unobserved(Action::Invlpg(words.page()?.address())),
+        "invlpg" => unobserved(Action::Invlpg(words.address()?)),
         "invpcid" => invpcid(words),
         "cr0" => unobserved(Action::WriteCr0(setting::cr0(words, setting.state().cr0)?)),
-        "cr3" => cr3(words),
+        "cr3" => cr3(words, setting),
         "cr4" => unobserved(Action::WriteCr4(setting::cr4(words, setting.state().cr4)?)),
         "efer" => unobserved(Action::WriteEfer(setting::efer(words, setting.state().efer)?)),
         "pkru" => {
@@ -96,7 +102,7 @@ fn first(words: &mut Words<'_>, setting: &Setting) -> Result<Parsed, String> {
 
 /// `write x`, `write x = d`, and through a page that maps a table, `write x = entry B ro`.
 fn write(words: &mut Words<'_>) -> Result<Parsed, String> {
-    let address = words.page()?.address();
+    let address = words.address()?;
     let value = match words.skip("=") {
         true if words.skip("entry") => entry::pte(words)?,
         true => small_letter(words)?,
@@ -128,8 +134,8 @@ fn pte(words: &mut Words<'_>) -> Result<PhysAddr, String> {
 }
 
 /// `cr3 first`, `cr3 T pcid=1 keep`.
-fn cr3(words: &mut Words<'_>) -> Result<Parsed, String> {
-    let root = Setting::root(words)?;
+fn cr3(words: &mut Words<'_>, setting: &Setting) -> Result<Parsed, String> {
+    let root = setting.root(words)?;
     let pcid = pcid(words)?;
     let keep = if words.skip("keep") { KEEP } else { 0 };
     Ok(Parsed { action: Action::WriteCr3(root | pcid | keep), observed: None })
@@ -147,7 +153,7 @@ fn pcid(words: &mut Words<'_>) -> Result<u64, String> {
 fn invpcid(words: &mut Words<'_>) -> Result<Parsed, String> {
     let kind = words.number()?;
     let pcid = pcid(words)?;
-    let address = if kind == 0 { words.page()?.address().get() } else { 0 };
+    let address = if kind == 0 { words.address()?.get() } else { 0 };
     Ok(Parsed { action: Action::Invpcid(kind, [pcid, address]), observed: None })
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Setting {
     vendor: Vendor,
     has_cet: bool,
     is_supervisor: bool,
+    is_pae: bool,
 }
 
 impl Default for Setting {
@@ -28,6 +29,7 @@ impl Default for Setting {
             vendor: Vendor::Intel,
             has_cet: false,
             is_supervisor: false,
+            is_pae: false,
         }
     }
 }
@@ -62,11 +64,15 @@ impl Setting {
                     other => return Err(format!("expected intel or amd; found {other:?}")),
                 }
             }
+            "mode" => {
+                words.expect("pae")?;
+                self.is_pae = true;
+            }
             "cet" => self.has_cet = true,
             "supervisor" => self.is_supervisor = true,
             other => {
                 return Err(format!(
-                    "expected page, pde, cr0, cr4, efer, vendor, cet, supervisor, or the columns, which begin \
+                    "expected page, pde, mode, cr0, cr4, efer, vendor, cet, supervisor, or the columns, which begin \
                      with P0; found {other:?}"
                 ));
             }
@@ -75,8 +81,18 @@ impl Setting {
     }
 
     /// The control state at the beginning.
-    pub(super) const fn state(&self) -> ControlState {
-        self.state
+    pub(super) fn state(&self) -> ControlState {
+        if !self.is_pae {
+            return self.state;
+        }
+        let (pdpt, entry) = Table::first_pdpte();
+        let ControlState { cr0, cr4, .. } = self.state;
+        ControlState { cr0, cr4, ..ControlState::pae(pdpt, [self.pdpte(entry), 0, 0, 0]) }
+    }
+
+    /// A PDPTE in the mode of the test: with PAE paging it has no rights and no A.
+    pub(super) const fn pdpte(&self, entry: u64) -> u64 {
+        if self.is_pae { entry & !0x26 } else { entry }
     }
 
     /// The processors' vendor.
@@ -97,8 +113,15 @@ impl Setting {
     }
 
     /// The root of a tree: of the first one, or of that above a table.
-    pub(super) fn root(words: &mut Words<'_>) -> Result<u64, String> {
-        if words.skip("first") { Ok(ROOT) } else { Ok(words.table()?.tree()[0].0) }
+    pub(super) fn root(&self, words: &mut Words<'_>) -> Result<u64, String> {
+        if words.skip("first") {
+            return Ok(self.state().cr3);
+        }
+        if self.is_pae {
+            Err("with PAE paging there is one tree".into())
+        } else {
+            Ok(words.table()?.tree()[0].0)
+        }
     }
 
     /// Every word of memory.
@@ -112,6 +135,9 @@ impl Setting {
             }
         }
         memory.insert(Table::FIRST.place_of_pde().get(), self.first_pde);
+        memory.extend([Table::second_pde()]);
+        let (pdpt, pdpte) = Table::first_pdpte();
+        memory.extend([(pdpt, self.pdpte(pdpte)), (pdpt + 8, 0), (pdpt + 16, 0), (pdpt + 24, 0)]);
         for frame in Frame::all() {
             memory.insert(frame.address(), frame.content());
             for page in Page::all() {

@@ -1,6 +1,7 @@
 //! The words of a line.
 
 use crate::places::{Flag, Frame, Page, Table};
+use mmu_core::VirtAddr;
 
 /// What is left of a line.
 pub(super) struct Words<'a> {
@@ -50,6 +51,14 @@ impl<'a> Words<'a> {
         let word = self.next()?;
         let expected = super::page_names();
         Page::named(word).ok_or_else(|| format!("expected a page ({expected}); found {word:?}"))
+    }
+
+    /// The linear address of a page, or the other one of x.
+    pub(super) fn address(&mut self) -> Result<VirtAddr, String> {
+        let word = self.next()?;
+        let expected = super::page_names();
+        let address = Page::address_named(word);
+        address.ok_or_else(|| format!("expected a page ({expected}, or v); found {word:?}"))
     }
 
     pub(super) fn table(&mut self) -> Result<Table, String> {

@@ -20,10 +20,10 @@ use crate::MachineError;
 use layout::{
     MAX_ITERATIONS, OBSERVED_SLOTS, RECORD_SIZE, RESULT_SIZE, RESULTS, RESULTS_SIZE, SLOTS,
 };
-use mmu_core::Ring;
 use mmu_core::litmus::{Action, ActionResult, LitmusOutcome, LitmusTest};
 use mmu_core::x86::profile::Features;
 use mmu_core::x86::state::{Cr4, Efer};
+use mmu_core::{PagingMode, Ring};
 use std::collections::BTreeMap;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -31,7 +31,16 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 pub const MAX_LITMUS_ITERATIONS: u32 = MAX_ITERATIONS;
 
 /// How often each outcome was seen.
-pub type OutcomeCounts = BTreeMap<LitmusOutcome, u64>;
+pub type OutcomeCounts = BTreeMap<LitmusOutcome, SeenOutcome>;
+
+/// How often an outcome was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenOutcome {
+    /// How often.
+    pub count: u64,
+    /// In which iteration for the first time: the place of its delays in [`LitmusPlan::delays`].
+    pub first: u32,
+}
 
 /// How a test is run.
 #[derive(Clone, Debug)]
@@ -66,7 +75,7 @@ pub const fn number_of(word: u64) -> Option<u32> {
 }
 
 /// Why a test cannot be run on a processor with these features, if it cannot.
-pub fn why_not(test: &LitmusTest, features: Features, has_interrupts: bool) -> Option<String> {
+pub fn why_not(test: &LitmusTest, features: Features) -> Option<String> {
     let actions: Vec<&Action> = test
         .programs
         .iter()
@@ -84,6 +93,9 @@ pub fn why_not(test: &LitmusTest, features: Features, has_interrupts: bool) -> O
     if test.programs.len() > 2 {
         return Some("it has more than two processors".into());
     }
+    if test.state.mode() != PagingMode::FourLevel {
+        return Some("the harness runs in 4-level paging".into());
+    }
     if test.ring != Ring::Three {
         return Some("its accesses are made in ring 0, and the harness runs in ring 3".into());
     }
@@ -91,9 +103,6 @@ pub fn why_not(test: &LitmusTest, features: Features, has_interrupts: bool) -> O
     let most = test.programs.iter().map(|program| results(&program.actions)).max().unwrap_or(0);
     if most > SLOTS - OBSERVED_SLOTS || test.observed.len() > OBSERVED_SLOTS {
         return Some("it has more results than there is room for".into());
-    }
-    if actions.iter().any(|action| matches!(action, Action::Interrupt(_))) && !has_interrupts {
-        return Some("the machine is run without interrupts between its processors".into());
     }
     if actions.iter().any(|action| matches!(action, Action::Invpcid(..))) {
         return lacks(Features::INVPCID, "INVPCID").or(Some("the harness has no INVPCID".into()));
@@ -118,10 +127,10 @@ fn counts(
 ) -> Result<OutcomeCounts, MachineError> {
     let mut counts = OutcomeCounts::new();
     let mut record = vec![0_u8; RECORD_SIZE as usize];
-    for iteration in 0..u64::from(iterations) {
+    for iteration in 0..iterations {
         let mut outcome = LitmusOutcome { results: Vec::new(), memory: Vec::new() };
         for (number, program) in test.programs.iter().enumerate() {
-            let at = RESULTS + RESULTS_SIZE * number as u64 + RECORD_SIZE * iteration;
+            let at = RESULTS + RESULTS_SIZE * number as u64 + RECORD_SIZE * u64::from(iteration);
             memory.read_slice(&mut record, GuestAddress(at)).map_err(MachineError::host_memory)?;
             let observed = program.actions.iter().filter(|action| action.is_observed());
             let results = observed.enumerate().map(|(slot, action)| result(&record, slot, action));
@@ -132,7 +141,8 @@ fn counts(
                     slots.map(|(slot, bits)| word(&record, slot, 0) & bits.mask).collect();
             }
         }
-        *counts.entry(outcome).or_default() += 1;
+        let first = SeenOutcome { count: 0, first: iteration };
+        counts.entry(outcome).or_insert(first).count += 1;
     }
     Ok(counts)
 }
