@@ -10,7 +10,7 @@ use std::fs;
 #[test]
 fn the_catalogue_is_listed() {
     let text = run(&["litmus"]).expect_code(0).expect_80_columns();
-    assert!(text.words_of_stdout().contains("93 tests."), "{}", text.stdout);
+    assert!(text.words_of_stdout().contains("97 tests."), "{}", text.stdout);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_test_has_its_outcomes_with_their_classes() {
 fn every_test_of_the_catalogue_holds() {
     let document = run(&["litmus", "all", "--json"]).expect_code(0).json();
     let tests = list(&document["tests"]);
-    assert_eq!(tests.len(), 93);
+    assert_eq!(tests.len(), 97);
     assert!(tests.iter().all(|test| !list(&test["outcomes"]).is_empty()));
     run(&["litmus", "all"]).expect_code(0).expect_80_columns();
 }
@@ -75,4 +75,78 @@ fn a_claim_that_does_not_hold_ends_with_1() {
     assert!(wrong.stderr.contains("mine.litmus: line 4: `fly x`"), "{}", wrong.stderr);
     let missing = run(&["litmus", "remap-invlgp"]).expect_code(2);
     assert!(missing.stderr.contains("`crosswalk litmus` lists them"), "{}", missing.stderr);
+}
+
+/// The outcomes of a test that a machine showed, with their counts.
+fn seen(test: &str, machine: &str) -> Vec<(String, u64)> {
+    let run = ["litmus", test, "--machine", machine, "--runs", "1000", "--seed", "7", "--json"];
+    let document = support::run(&run).expect_code(0).json();
+    assert_eq!(document["machine"]["kind"], machine);
+    let test = &document["tests"][0];
+    assert_eq!(test["runs"], 1000, "{}", test["not_run"]);
+    let outcomes = list(&test["outcomes"]).iter().map(|outcome| {
+        let words = outcome["outcome"].as_str().expect("words").to_owned();
+        (words, outcome["count"].as_u64().expect("a count"))
+    });
+    outcomes.filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn one_processor_of_kvm_shows_what_it_must() {
+    support::require_kvm!();
+    assert_eq!(seen("remap-invlpg", "kvm"), [("b".into(), 1000)]);
+    assert_eq!(seen("unmap-invlpg", "kvm"), [("np".into(), 1000)]);
+    assert_eq!(seen("dirty-after-read", "kvm"), [("ok d1".into(), 1000)]);
+}
+
+#[test]
+fn the_catalogue_shows_nothing_forbidden_on_kvm() {
+    support::require_kvm!();
+    let run = ["litmus", "all", "--machine", "kvm", "--runs", "200", "--json"];
+    let document = support::run(&run).expect_code(0).json();
+    let tests = list(&document["tests"]);
+    let ran = tests.iter().filter(|test| test["runs"] == 200).count();
+    assert!(ran > 70, "{ran}");
+    let why = |test: &&serde_json::Value| test["runs"] == 200 || test["not_run"].is_string();
+    assert_eq!(tests.iter().filter(why).count(), tests.len());
+}
+
+#[test]
+fn qemu_keeps_what_nobody_invalidated() {
+    support::require_qemu!();
+    assert_eq!(seen("remap", "qemu"), [("a".into(), 1000)]);
+    assert_eq!(seen("remap-invlpg", "qemu"), [("b".into(), 1000)]);
+    assert_eq!(seen("two-addresses", "qemu"), [("a".into(), 1000)]);
+}
+
+#[test]
+fn the_catalogue_shows_nothing_forbidden_on_qemu() {
+    support::require_qemu!();
+    let sandbox = Sandbox::new();
+    let run = ["litmus", "all", "--machine", "qemu", "--runs", "200", "--report", "page.html"];
+    let text = sandbox.run(&run).expect_code(0).expect_80_columns().words_of_stdout();
+    assert!(text.starts_with("no forbidden outcome: "), "{text}");
+    let page = fs::read_to_string(sandbox.path().join("page.html")).expect("it was written");
+    assert!(page.contains("id=\"xchg-write\"") && !page.contains("http://"), "{page}");
+}
+
+#[test]
+fn random_tests_show_nothing_forbidden() {
+    support::require_qemu!();
+    let run =
+        ["litmus", "random", "--tests", "20", "--seed", "3", "--machine", "qemu", "--runs", "200"];
+    let text = support::run(&run).expect_code(0).expect_80_columns().words_of_stdout();
+    assert!(text.starts_with("no forbidden outcome: 20 tests on qemu tcg"), "{text}");
+    // Without a machine they are judged alone, and are the same.
+    let text = support::run(&run[..6]).expect_code(0).words_of_stdout();
+    assert!(text.contains("no machine has run them"), "{text}");
+}
+
+#[test]
+fn every_mistake_is_found() {
+    let document = run(&["litmus", "mutants", "--json"]).expect_code(0).json();
+    let mutants = list(&document["mutants"]);
+    assert_eq!(mutants.len(), 14);
+    assert!(mutants.iter().all(|mutant| mutant["caught_by"].is_string()), "{document}");
+    run(&["litmus", "mutants"]).expect_code(0).expect_80_columns();
 }

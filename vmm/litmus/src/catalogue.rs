@@ -1,7 +1,7 @@
 //! The tests that come with the program.
 
+use crate::shoot_down;
 use crate::test::Litmus;
-use crate::text::LitmusTextError;
 
 macro_rules! catalogue {
     ($($name:literal)+) => {
@@ -94,7 +94,7 @@ pub const TESTS: &[(&str, &str)] = catalogue! {
     "clear-dirty-shoot-down"
     "table-freed"
     "frame-re-used"
-    "frame-re-used-acknowledged"
+    "frame-re-used-ack"
     "remap-pde-remote"
     "pdpte-remote"
     "upgrade-remote"
@@ -107,19 +107,18 @@ pub const TESTS: &[(&str, &str)] = catalogue! {
 };
 
 /// The test of a name, if there is one.
-///
-/// # Errors
-/// None, for those that come with the program: tests of it read them all.
-pub fn named(name: &str) -> Option<Result<Litmus, LitmusTextError>> {
-    TESTS.iter().find(|(known, _)| *known == name).map(|(_, text)| text.parse())
+pub fn named(name: &str) -> Option<Litmus> {
+    all().find(|test| test.name == name)
 }
 
-/// Every test.
+/// Every test: those in text, and then [those of the virtual memory system](crate::shoot_down).
 ///
-/// # Errors
-/// As [`named`].
-pub fn all() -> impl Iterator<Item = Result<Litmus, LitmusTextError>> {
-    TESTS.iter().map(|(_, text)| text.parse())
+/// # Panics
+/// Never: tests of this crate read all of them.
+pub fn all() -> impl Iterator<Item = Litmus> {
+    let of_space = shoot_down::all().expect("the system has frames enough");
+    let read = |(_, text): &(&str, &str)| text.parse().expect("the catalogue has the text form");
+    TESTS.iter().map(read).chain(of_space)
 }
 
 #[cfg(test)]
@@ -133,6 +132,9 @@ mod tests {
         for (name, text) in TESTS {
             let test: Litmus = text.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(test.name, *name);
+        }
+        for test in all() {
+            let name = &test.name;
             let claimed: BTreeMap<BTreeSet<String>, BTreeSet<String>> = test
                 .claims
                 .iter()

@@ -1,9 +1,10 @@
 //! An execution as a sequence diagram: a column for each processor, a line for each step.
 
-use crate::outcome::{content, entry, place};
+use crate::outcome::{content, entry, entry_result, number, place};
 use crate::places::{Flag, letter};
 use crate::test::Litmus;
-use mmu_core::litmus::{Event, EventKind, EventWalk};
+use mmu_core::PhysAddr;
+use mmu_core::litmus::{Action, Event, EventKind, EventWalk};
 use std::fmt::Write;
 
 /// An execution in words.
@@ -142,7 +143,7 @@ impl Reader<'_> {
         let by_itself =
             |what: String, how: String| DiagramStep { processor, what, how, is_action: false };
         match &event.kind {
-            EventKind::Performs { walk, result, .. } => {
+            EventKind::Performs { action, walk, result } => {
                 let mut how = walk.as_ref().map(walked).unwrap_or_default();
                 if let (Some(result), true) = (result, walk.is_some()) {
                     let _ = write!(
@@ -152,14 +153,17 @@ impl Reader<'_> {
                         content(*result)
                     );
                 } else if let Some(result) = result {
-                    how = content(*result);
+                    how = match action {
+                        Action::Load(at) if is_flag(*at) => number(*result),
+                        Action::Load(_) | Action::Locked(..) => entry_result(*result),
+                        _ => content(*result),
+                    };
                 }
                 DiagramStep { processor, what: self.action(processor), how, is_action: true }
             }
             EventKind::StoreReachesMemory { at, value } => {
-                let is_flag = Flag::all().any(|flag| flag.at() == *at);
                 let value = match letter(*value) {
-                    _ if is_flag => value.to_string(),
+                    _ if is_flag(*at) => value.to_string(),
                     Some(letter) => letter.to_string(),
                     None => entry(*value),
                 };
@@ -195,6 +199,11 @@ impl Reader<'_> {
     }
 }
 
+/// Whether a flag of the test is at an address.
+fn is_flag(at: PhysAddr) -> bool {
+    Flag::all().any(|flag| flag.at() == at)
+}
+
 /// The entries of a walk, those aside that no test changes.
 fn walked(walk: &EventWalk) -> String {
     let Some(last) = walk.entries.last() else { return "an absent entry that is cached".into() };
@@ -215,7 +224,7 @@ mod tests {
     use crate::catalogue;
 
     fn diagram(name: &str, outcome: &str) -> Diagram {
-        let test = catalogue::named(name).unwrap().unwrap();
+        let test = catalogue::named(name).unwrap();
         let judgement = test.judge().unwrap();
         Diagram::new(&test, &judgement.outcomes[outcome].execution)
     }

@@ -74,7 +74,7 @@ impl JudgedOutcome {
 
     /// Whether every processor may show it, whatever it chooses.
     pub fn takes_no_choice(&self) -> bool {
-        self.choices.iter().any(|choices| choices.is_empty())
+        self.choices.iter().any(LitmusChoices::is_empty)
     }
 
     /// The names of the choices of each way.

@@ -32,6 +32,7 @@ mod outcome;
 mod places;
 pub mod random;
 mod run;
+pub mod shoot_down;
 pub mod shrink;
 mod test;
 mod text;

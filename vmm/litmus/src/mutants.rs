@@ -104,7 +104,7 @@ impl LitmusMutant {
     /// # Errors
     /// If a test cannot be judged.
     pub fn caught(&self) -> Result<Option<(String, String)>, LitmusError> {
-        for test in catalogue::all().flatten() {
+        for test in catalogue::all() {
             if let Some(outcome) = self.shows_forbidden(&test)? {
                 return Ok(Some((test.name, outcome)));
             }

@@ -67,14 +67,16 @@ pub(crate) fn content(result: ActionResult) -> String {
     }
 }
 
-fn entry_result(result: ActionResult) -> String {
+/// The result of a load of an entry, or of a locked operation on one.
+pub(crate) fn entry_result(result: ActionResult) -> String {
     match result {
         ActionResult::Value(value) => entry(value),
         other => content(other),
     }
 }
 
-fn number(result: ActionResult) -> String {
+/// The result of a load of a flag.
+pub(crate) fn number(result: ActionResult) -> String {
     match result {
         ActionResult::Value(value) => value.to_string(),
         other => content(other),
@@ -107,8 +109,8 @@ pub(crate) fn entry(value: u64) -> String {
 fn flags(bits: u64, observed: EntryBits) -> String {
     let bits = EntryBits::from_bits_retain(bits);
     let names = [(EntryBits::A, 'a'), (EntryBits::D, 'd'), (EntryBits::P, 'p')];
-    let named = names.iter().filter(|(flag, _)| observed.contains(*flag));
-    named
+    let wanted = names.iter().filter(|(flag, _)| observed.contains(*flag));
+    wanted
         .map(|(flag, name)| format!("{name}{}", u8::from(bits.contains(*flag))))
         .collect::<Vec<_>>()
         .join(" ")

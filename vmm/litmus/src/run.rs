@@ -38,9 +38,17 @@ pub struct OnKvm {
     pub jail: Jail,
 }
 
+/// Why a test cannot be run by this host, if it cannot: its processors must run at once.
+fn needs_processors(test: &LitmusTest) -> Option<String> {
+    let here = std::thread::available_parallelism().map_or(1, usize::from);
+    let needed = test.programs.len();
+    (needed > here)
+        .then(|| format!("it needs {needed} processors at once, and this host offers {here}"))
+}
+
 impl LitmusMachine for OnKvm {
     fn why_not(&self, test: &LitmusTest) -> Option<String> {
-        why_not(test, self.features)
+        needs_processors(test).or_else(|| why_not(test, self.features))
     }
 
     fn run(&self, test: &LitmusTest, plan: &LitmusPlan) -> Result<OutcomeCounts, MachineError> {
@@ -61,7 +69,7 @@ pub struct OnQemu {
 
 impl LitmusMachine for OnQemu {
     fn why_not(&self, test: &LitmusTest) -> Option<String> {
-        why_not(test, self.features)
+        needs_processors(test).or_else(|| why_not(test, self.features))
     }
 
     fn run(&self, test: &LitmusTest, plan: &LitmusPlan) -> Result<OutcomeCounts, MachineError> {
@@ -90,7 +98,7 @@ pub struct Seen {
 }
 
 impl Litmus {
-    /// Runs the test on a machine, each time with other delays, which the seed decides, and adds what is seen. At most
+    /// Runs the test on a machine, each time with other delays, which the seed decides, and adds what is seen to what was found before. At most
     /// [`MAX_LITMUS_ITERATIONS`] times.
     ///
     /// # Errors
@@ -100,14 +108,14 @@ impl Litmus {
         machine: &dyn LitmusMachine,
         seed: u64,
         runs: u32,
-        seen: &mut SeenOutcomes,
+        found: &mut SeenOutcomes,
     ) -> Result<(), MachineError> {
         let plan = plan(self.model.programs.len(), seed, runs);
         let counts = machine.run(&self.model, &plan)?;
 
         for (outcome, counted) in counts {
-            seen.runs += counted.count;
-            let known = seen.outcomes.entry(self.observation.written(&outcome));
+            found.runs += counted.count;
+            let known = found.outcomes.entry(self.observation.written(&outcome));
             let delays = plan.delays.iter().map(|delays| delays[counted.first as usize]);
             let first = || Seen { count: 0, seed, delays: delays.collect() };
             known.or_insert_with(first).count += counted.count;

@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn what_does_not_matter_is_left_out() {
-        let text = "litmus long\npage x = A\npage y = A\nP0 | P1\nread y | wait f = 1\npte x = B | read x\nf = 1 | fence\nload pte y |\n";
-        let test: Litmus = text.parse().unwrap();
+        let long = "litmus long\npage x = A\npage y = A\nP0 | P1\nread y | wait f = 1\npte x = B | read x\nf = 1 | fence\nload pte y |\n";
+        let test: Litmus = long.parse().unwrap();
         // The old content is read after the edit was announced.
         let shows = |test: &Litmus| {
             let judged = test.judge().unwrap();

@@ -97,6 +97,18 @@ impl MachineChoice {
 const AS_ASKED: &str = "as asked";
 
 impl MachineArguments {
+    /// The options of a command that takes no others.
+    pub(super) fn for_litmus(qemu: Option<PathBuf>, jail: JailArguments) -> Self {
+        Self {
+            qemu: qemu.into_iter().collect(),
+            cpu: None,
+            phys_bits: None,
+            qemu_cpu: Vec::new(),
+            guest_image: None,
+            jail,
+        }
+    }
+
     /// The same options once for each QEMU that the user named; once if there is none.
     pub(super) fn one_by_one(&self) -> Vec<Self> {
         let only = |program: &PathBuf| Self { qemu: vec![program.clone()], ..self.clone() };

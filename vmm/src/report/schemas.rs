@@ -15,7 +15,7 @@ use super::inspect::maps::json::MapsDocument;
 use super::inspect::reverse::ReverseDocument;
 use super::inspect::tree::json::TreeDocument;
 use super::inspect::walk::WalkDocument;
-use super::litmus::LitmusDocument;
+use super::litmus::{LitmusDocument, LitmusMutantsDocument};
 use super::machines::json::MachinesDocument;
 use super::mutants::MutantsDocument;
 use super::nested::{NestedDocument, NestedMutantsDocument};
@@ -47,6 +47,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("image", schema_of::<ImageDocument<'_>>("image")),
         ("judge-cases", schema_of::<CasesDocument<'_>>("judge-cases")),
         ("litmus", schema_of::<LitmusDocument<'_>>("litmus")),
+        ("litmus-mutants", schema_of::<LitmusMutantsDocument<'_>>("litmus-mutants")),
         ("machines", schema_of::<MachinesDocument<'_>>("machines")),
         ("maps", schema_of::<MapsDocument<'_>>("maps")),
         ("maps-check", schema_of::<MonitorDocument<'_>>("maps-check")),

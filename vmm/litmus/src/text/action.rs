@@ -57,22 +57,22 @@ fn first(words: &mut Words<'_>, setting: &Setting) -> Result<Parsed, String> {
         "xchg" => {
             let at = pte(words)?;
             words.expect("=")?;
-            locked(at, LockedOperation::Exchange(entry::pte(words)?))
+            Ok(locked(at, LockedOperation::Exchange(entry::pte(words)?)))
         }
         "clear" => {
             let at = pte(words)?;
-            locked(at, LockedOperation::And(!entry::bits(words)?))
+            Ok(locked(at, LockedOperation::And(!entry::bits(words)?)))
         }
         "set" => {
             let at = pte(words)?;
-            locked(at, LockedOperation::Or(entry::bits(words)?))
+            Ok(locked(at, LockedOperation::Or(entry::bits(words)?)))
         }
         "cmpxchg" => {
             let at = pte(words)?;
             words.expect("=")?;
             let expected = entry::pte(words)?;
             words.expect("->")?;
-            locked(at, LockedOperation::CompareExchange(expected, entry::pte(words)?))
+            Ok(locked(at, LockedOperation::CompareExchange(expected, entry::pte(words)?)))
         }
         "wait" => {
             let flag = words.flag()?;
@@ -121,8 +121,8 @@ fn load(words: &mut Words<'_>) -> Result<Parsed, String> {
     Ok(Parsed { action, observed: Some(Observed::Number) })
 }
 
-fn locked(at: PhysAddr, operation: LockedOperation) -> Result<Parsed, String> {
-    Ok(Parsed { action: Action::Locked(at, operation), observed: Some(Observed::Entry) })
+fn locked(at: PhysAddr, operation: LockedOperation) -> Parsed {
+    Parsed { action: Action::Locked(at, operation), observed: Some(Observed::Entry) }
 }
 
 /// A page and the table in which its PTE is meant.

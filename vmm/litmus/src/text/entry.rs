@@ -41,16 +41,16 @@ pub(super) fn flags(words: &mut Words<'_>) -> Result<EntryBits, String> {
     let mut flags = USUAL;
     while let Some(word) = words.peek() {
         match word {
-            "ro" => flags -= EntryBits::RW,
-            "rw" => flags |= EntryBits::RW,
-            "super" => flags -= EntryBits::US,
-            "a=0" => flags -= EntryBits::A,
-            "a=1" => flags |= EntryBits::A,
-            "d=0" => flags -= EntryBits::D,
-            "d=1" => flags |= EntryBits::D,
-            "g" => flags |= EntryBits::G,
-            "nx" => flags |= EntryBits::XD,
-            "p=0" => flags -= EntryBits::P,
+            "ro" => flags.remove(EntryBits::RW),
+            "rw" => flags.insert(EntryBits::RW),
+            "super" => flags.remove(EntryBits::US),
+            "a=0" => flags.remove(EntryBits::A),
+            "a=1" => flags.insert(EntryBits::A),
+            "d=0" => flags.remove(EntryBits::D),
+            "d=1" => flags.insert(EntryBits::D),
+            "g" => flags.insert(EntryBits::G),
+            "nx" => flags.insert(EntryBits::XD),
+            "p=0" => flags.remove(EntryBits::P),
             _ => break,
         }
         words.next()?;

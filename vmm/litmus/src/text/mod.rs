@@ -18,6 +18,18 @@
 //! A line each: its name, what it is about, what is mapped when it begins, a column of actions for each processor,
 //! and what is claimed of it. `#` begins a comment. The guide has the whole grammar.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
+
 mod action;
 mod entry;
 mod setting;
@@ -68,14 +80,21 @@ struct Reader {
     about: String,
     setting: Setting,
     setting_lines: Vec<String>,
-    columns: Vec<Vec<String>>,
-    handlers: Vec<Vec<String>>,
-    programs: Vec<Program>,
-    observation: Observation,
+    columns: Vec<Column>,
+    observed: Vec<ObservedEntry>,
     claims: Vec<Claim>,
     /// Whether the columns have begun, and whether they have ended.
     in_columns: bool,
     after_columns: bool,
+}
+
+/// What has been read of one processor.
+#[derive(Clone, Default)]
+struct Column {
+    actions: Vec<String>,
+    handler: Vec<String>,
+    program: Program,
+    results: Vec<Observed>,
 }
 
 impl FromStr for Litmus {
@@ -88,8 +107,8 @@ impl FromStr for Litmus {
 
         let mut reader = Reader::default();
         let mut last = 1;
-        for (number, line) in text.lines().enumerate() {
-            last = number + 1;
+        for (number, line) in (1..).zip(text.lines()) {
+            last = number;
             let line = line.split('#').next().unwrap_or_default().trim();
             if !line.is_empty() {
                 reader.line(line).map_err(|problem| LitmusTextError::new(last, problem))?;
@@ -156,10 +175,7 @@ impl Reader {
         }
 
         self.in_columns = true;
-        self.columns = vec![Vec::new(); heads.len()];
-        self.handlers = vec![Vec::new(); heads.len()];
-        self.programs = vec![Program::default(); heads.len()];
-        self.observation.results = vec![Vec::new(); heads.len()];
+        self.columns = vec![Column::default(); heads.len()];
         Ok(())
     }
 
@@ -173,14 +189,17 @@ impl Reader {
                 self.columns.len()
             ));
         }
-        for (number, cell) in cells.into_iter().enumerate().filter(|(_, cell)| !cell.is_empty()) {
+        for (column, cell) in self.columns.iter_mut().zip(cells) {
+            if cell.is_empty() {
+                continue;
+            }
             let Parsed { action, observed } = action::read(cell, &self.setting)?;
-            if self.columns[number].len() == MAX_ACTIONS {
+            if column.actions.len() == MAX_ACTIONS {
                 return Err(format!("a processor has at most {MAX_ACTIONS} actions"));
             }
-            self.columns[number].push(cell.into());
-            self.programs[number].actions.push(action);
-            self.observation.results[number].extend(observed);
+            column.actions.push(cell.into());
+            column.program.actions.push(action);
+            column.results.extend(observed);
         }
         Ok(())
     }
@@ -196,18 +215,8 @@ impl Reader {
         match words.next()? {
             "handler" => {
                 let number = words.processor(self.columns.len())?;
-                for cell in rest.split(';').map(str::trim).filter(|cell| !cell.is_empty()) {
-                    let Parsed { action, observed } = action::read(cell, &self.setting)?;
-                    if observed.is_some_and(|observed| observed != Observed::Not) {
-                        return Err(format!("the results of a handler are not observed: {cell}"));
-                    }
-                    if self.handlers[number].len() == MAX_ACTIONS {
-                        return Err(format!("a handler has at most {MAX_ACTIONS} actions"));
-                    }
-                    self.handlers[number].push(cell.into());
-                    self.programs[number].handler.push(action);
-                }
-                words.end()
+                words.end()?;
+                self.handler(number, rest)
             }
             "observe" => self.observe(&mut words, rest),
             "allowed" => {
@@ -225,6 +234,23 @@ impl Reader {
                 "expected `handler`, `observe`, `allowed` or `choice`; found {other:?}"
             )),
         }
+    }
+
+    /// `handler P1: invlpg x; g = 1`
+    fn handler(&mut self, number: usize, actions: &str) -> Result<(), String> {
+        let column = self.columns.get_mut(number).ok_or("there is no such processor")?;
+        for cell in actions.split(';').map(str::trim).filter(|cell| !cell.is_empty()) {
+            let Parsed { action, observed } = action::read(cell, &self.setting)?;
+            if observed.is_some_and(|observed| observed != Observed::Not) {
+                return Err(format!("the results of a handler are not observed: {cell}"));
+            }
+            if column.handler.len() == MAX_ACTIONS {
+                return Err(format!("a handler has at most {MAX_ACTIONS} actions"));
+            }
+            column.handler.push(cell.into());
+            column.program.handler.push(action);
+        }
+        Ok(())
     }
 
     /// `observe x: a d`, with the table in which the entry is.
@@ -245,7 +271,7 @@ impl Reader {
         if observed.is_empty() {
             return Err("expected the flags to observe: a, d, p".into());
         }
-        self.observation.entries.push(ObservedEntry { at: page.pte(table), flags: observed });
+        self.observed.push(ObservedEntry { at: page.pte(table), flags: observed });
         Ok(())
     }
 
@@ -266,26 +292,28 @@ impl Reader {
         if !self.in_columns {
             return Err("expected the columns of actions, which begin with `P0`".into());
         }
-        let observed = self.observation.entries.iter();
+        let observed = self.observed.iter();
         let observed =
             observed.map(|entry| ObservedBits { at: entry.at, mask: entry.flags.bits() });
+        let programs = self.columns.iter().map(|column| column.program.clone());
         let model = LitmusTest {
             memory: self.setting.memory(),
             state: self.setting.state(),
             profile: Profile { vendor: self.setting.vendor(), ..self.setting.profile() },
             ring: if self.setting.is_supervisor() { Ring::Zero } else { Ring::Three },
-            programs: self.programs,
+            programs: programs.collect(),
             observed: observed.collect(),
         };
+        let results = self.columns.iter().map(|column| column.results.clone()).collect();
         Ok(Litmus {
             name,
             about: self.about,
-            columns: self.columns,
-            handlers: self.handlers,
+            columns: self.columns.iter().map(|column| column.actions.clone()).collect(),
+            handlers: self.columns.into_iter().map(|column| column.handler).collect(),
             setting: self.setting_lines,
             claims: self.claims,
             model,
-            observation: self.observation,
+            observation: Observation { results, entries: self.observed },
         })
     }
 }

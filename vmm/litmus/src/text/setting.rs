@@ -125,6 +125,7 @@ impl Setting {
     }
 
     /// Every word of memory.
+    #[allow(clippy::arithmetic_side_effects, reason = "the addresses are those of the layout")]
     pub(super) fn memory(&self) -> Vec<(PhysAddr, u64)> {
         let mut memory = BTreeMap::new();
         for table in Table::all() {

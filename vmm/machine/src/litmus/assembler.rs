@@ -94,7 +94,7 @@ impl Assembler {
         self.raw(&[0x48 | (register as u8 >> 3) << 2 | base as u8 >> 3]);
     }
 
-    /// ModRM of a register and memory at a base with a displacement of 32 bits. RSP and R12 cannot be bases.
+    /// The byte for a register and memory at a base with a displacement of 32 bits. RSP and R12 cannot be bases.
     fn memory(&mut self, register: Register, base: Register, displacement: u32) {
         self.raw(&[0x80 | (register as u8 & 7) << 3 | base as u8 & 7]);
         self.raw(&displacement.to_le_bytes());

@@ -1,20 +1,51 @@
-//! What is allowed in litmus tests, as text and as JSON.
+//! Litmus tests: what is allowed and what was seen, as text, as JSON and as a page.
 
 mod json;
+mod mutants;
+mod page;
 mod text;
 
 pub use json::{LitmusDocument, document};
-pub use text::{execution, list, table, test};
+pub use mutants::{LitmusMutantsDocument, LitmusTrial, mutants_document, mutants_text};
+pub use page::page;
+pub use text::{execution, list, random, table, test};
 
-use crosswalk_litmus::{Claim, Judgement, Litmus};
+use crosswalk_litmus::{Claim, Judgement, Litmus, Seen, SeenOutcomes};
+use crosswalk_machine::{Capabilities, Identity};
 use std::collections::BTreeSet;
 
-/// A test, and what is allowed in it.
+/// A test, what is allowed in it, and what a machine showed.
 pub struct JudgedTest {
     /// The test.
     pub test: Litmus,
     /// What the manuals allow.
     pub judgement: Judgement,
+    /// What a machine showed, if it was to be run.
+    pub run: Option<TestRun>,
+}
+
+/// What a machine showed of a test.
+pub enum TestRun {
+    /// Why the machine cannot run it.
+    NotRun(String),
+    /// The outcomes.
+    Seen(SeenOutcomes),
+}
+
+/// What reports say of a run besides its results.
+pub struct LitmusRunFacts<'r> {
+    /// The machine, if there is one.
+    pub machine: Option<MachineFacts<'r>>,
+    /// The seed of delays and random tests.
+    pub seed: u64,
+}
+
+/// What reports say of a machine.
+pub struct MachineFacts<'r> {
+    /// What it is.
+    pub identity: &'r Identity,
+    /// What it offers.
+    pub capabilities: &'r Capabilities,
 }
 
 impl JudgedTest {
@@ -26,9 +57,64 @@ impl JudgedTest {
             claims.map(|claim| (claim, found.get(&claim.choices).cloned().unwrap_or_default()));
         judged.filter(|(claim, found)| claim.outcomes != *found).collect()
     }
+
+    /// The outcomes that were seen though they are forbidden.
+    pub fn forbidden(&self) -> impl Iterator<Item = (&str, &Seen)> {
+        self.seen().into_iter().flat_map(|seen| self.judgement.forbidden(seen))
+    }
+
+    /// What was seen, if it was run.
+    pub fn seen(&self) -> Option<&SeenOutcomes> {
+        match &self.run {
+            Some(TestRun::Seen(seen)) => Some(seen),
+            Some(TestRun::NotRun(_)) | None => None,
+        }
+    }
+
+    /// Why it was not run, if it was to be.
+    pub fn not_run(&self) -> Option<&str> {
+        match &self.run {
+            Some(TestRun::NotRun(why)) => Some(why),
+            Some(TestRun::Seen(_)) | None => None,
+        }
+    }
+
+    /// Whether a machine has run it.
+    pub fn was_run(&self) -> bool {
+        self.seen().is_some()
+    }
+
+    /// Every outcome that is allowed or was seen, with its class and how often it was seen.
+    fn outcomes(&self) -> Vec<ClassedOutcome<'_>> {
+        let allowed = self.judgement.outcomes.iter().map(|(outcome, judged)| ClassedOutcome {
+            outcome,
+            class: OutcomeClass::of(&self.judgement, judged.takes_no_choice()),
+            seen: self.seen().and_then(|seen| seen.outcomes.get(outcome)),
+        });
+        let forbidden = self.forbidden().map(|(outcome, seen)| ClassedOutcome {
+            outcome,
+            class: OutcomeClass::Forbidden,
+            seen: Some(seen),
+        });
+        allowed.chain(forbidden).collect()
+    }
 }
 
-/// Whether an outcome must, may, or by a choice may be shown.
+/// An outcome that is allowed or was seen.
+struct ClassedOutcome<'r> {
+    outcome: &'r str,
+    class: OutcomeClass,
+    seen: Option<&'r Seen>,
+}
+
+impl ClassedOutcome<'_> {
+    /// How often it was seen.
+    fn count(&self) -> u64 {
+        self.seen.map_or(0, |seen| seen.count)
+    }
+}
+
+/// Whether an outcome must, may, by a choice may, or may not be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -39,6 +125,8 @@ enum OutcomeClass {
     Allowed,
     /// A processor may show it that chooses so.
     Choice,
+    /// No execution leads to it.
+    Forbidden,
 }
 
 impl OutcomeClass {
@@ -55,6 +143,7 @@ impl OutcomeClass {
             Self::Required => "required",
             Self::Allowed => "allowed",
             Self::Choice => "choice",
+            Self::Forbidden => "FORBIDDEN",
         }
     }
 }

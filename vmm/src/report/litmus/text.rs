@@ -1,15 +1,16 @@
 //! Litmus tests for people.
 
-use super::{JudgedTest, OutcomeClass};
-use crate::report::style::number::numbered;
+use super::{JudgedTest, LitmusRunFacts, OutcomeClass};
+use crate::report::style::number::{numbered, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crosswalk_litmus::diagram::Diagram;
 use crosswalk_litmus::{JudgedOutcome, Litmus};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// What is said of every test.
-const NOT_RUN: &str =
-    "Every other outcome is forbidden. This is what the manuals allow; no machine has run it.";
+/// What is said of tests that no machine has run.
+const NOT_RUN: &str = "Every other outcome is forbidden. This is what the manuals allow; no machine has run it: \
+                       --machine kvm and --machine qemu do.";
 
 /// A list of tests.
 pub fn list(judged: &[JudgedTest]) -> String {
@@ -22,16 +23,51 @@ pub fn list(judged: &[JudgedTest]) -> String {
     line(
         &mut text,
         &format!(
-            "{count}. `crosswalk litmus NAME` shows what is allowed in one, `crosswalk litmus explain NAME` how it comes about."
+            "{count}. `crosswalk litmus NAME` shows what is allowed in one, `crosswalk litmus explain NAME` how it comes \
+             about, and `crosswalk litmus all --machine kvm` what a machine shows."
         ),
     );
     text
 }
 
-/// A table of what is allowed in each test.
-pub fn table(judged: &[JudgedTest]) -> String {
+/// A table of what is allowed, or was seen, in each test.
+pub fn table(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
+    let mut text = verdict(judged, facts);
+    if facts.machine.is_none() {
+        text += &allowed_table(judged);
+        line(&mut text, NOT_RUN);
+        return text;
+    }
+
+    let mut table = new_table(&["test", "seen", "never seen"]);
+    for judged in judged.iter().filter(|judged| judged.was_run()) {
+        let outcomes = judged.outcomes();
+        let seen = outcomes.iter().filter(|outcome| outcome.count() > 0).map(|outcome| {
+            let class = match outcome.class {
+                OutcomeClass::Choice => " (choice)",
+                OutcomeClass::Forbidden => " FORBIDDEN",
+                OutcomeClass::Required | OutcomeClass::Allowed => "",
+            };
+            format!("{}: {}{class}", outcome.outcome, with_commas(outcome.count()))
+        });
+        let never = outcomes.iter().filter(|outcome| outcome.count() == 0);
+        table.add_row([
+            judged.test.name.clone(),
+            seen.collect::<Vec<_>>().join(", "),
+            never.map(|outcome| outcome.outcome).collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    text += &trimmed(&table);
+    text.push_str("\n\n");
+    text += &left_out(judged);
+    text += &verdict(judged, facts);
+    text
+}
+
+/// What is allowed in each test.
+fn allowed_table(judged: &[JudgedTest]) -> String {
     let mut table = new_table(&["test", "allowed", "by a choice", "states"]);
-    for JudgedTest { test, judgement } in judged {
+    for JudgedTest { test, judgement, .. } in judged {
         let outcomes = |without_choice: bool| {
             let outcomes = judgement.outcomes.iter();
             let chosen = outcomes.filter(|(_, judged)| judged.takes_no_choice() == without_choice);
@@ -40,28 +76,100 @@ pub fn table(judged: &[JudgedTest]) -> String {
         let states = judgement.states.to_string();
         table.add_row([test.name.clone(), outcomes(true), outcomes(false), states]);
     }
-    let mut text = trimmed(&table) + "\n\n";
-    line(&mut text, NOT_RUN);
+    trimmed(&table) + "\n\n"
+}
+
+/// The tests that the machine cannot run, by the reason.
+fn left_out(judged: &[JudgedTest]) -> String {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for judged in judged {
+        if let Some(why) = judged.not_run() {
+            by_reason.entry(why).or_default().push(&judged.test.name);
+        }
+    }
+    let mut text = String::new();
+    for (why, names) in by_reason {
+        line(&mut text, &format!("not run: {}: {why}", names.join(", ")));
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
     text
 }
 
-/// What is allowed in one test.
-pub fn test(judged: &JudgedTest) -> String {
-    let JudgedTest { test, judgement } = judged;
-    let mut text = head(test);
+/// The result of a run in a sentence. Nothing without a machine.
+fn verdict(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
+    let mut text = String::new();
+    let Some(machine) = &facts.machine else { return text };
+    let ran: Vec<_> = judged.iter().filter(|judged| judged.was_run()).collect();
+    let runs: u64 = ran.iter().filter_map(|judged| judged.seen()).map(|seen| seen.runs).sum();
+    let forbidden: usize = judged.iter().map(|judged| judged.forbidden().count()).sum();
 
-    let mut table = new_table(&["outcome", "class", "choices"]);
-    for (outcome, judged) in &judgement.outcomes {
-        let class = OutcomeClass::of(judgement, judged.takes_no_choice());
-        table.add_row([outcome.as_str(), class.name(), &choices(judged)]);
+    let tests = numbered(ran.len() as u64, "test");
+    let of =
+        if ran.len() == judged.len() { String::new() } else { format!(" of {}", judged.len()) };
+    let result = match forbidden {
+        0 => "no forbidden outcome".into(),
+        count => format!("{} FORBIDDEN", numbered(count as u64, "outcome")),
+    };
+    line(
+        &mut text,
+        &format!(
+            "{result}: {tests}{of} on {} {}, {} runs, seed {}",
+            machine.identity.kind,
+            machine.identity.flavour,
+            with_commas(runs),
+            facts.seed
+        ),
+    );
+    text.push('\n');
+    text
+}
+
+/// What is allowed in one test, and what was seen.
+pub fn test(judged: &JudgedTest, facts: &LitmusRunFacts<'_>) -> String {
+    let JudgedTest { test, judgement, .. } = judged;
+    let mut text = verdict(std::slice::from_ref(judged), facts);
+    text += &head(test);
+
+    let heads = ["outcome", "class", "choices", "seen"];
+    let heads = if judged.was_run() { &heads[..] } else { &heads[..3] };
+    let mut table = new_table(heads);
+    for classed in judged.outcomes() {
+        let choices = judgement.outcomes.get(classed.outcome).map(choices).unwrap_or_default();
+        let mut row = vec![classed.outcome.to_owned(), classed.class.name().into(), choices];
+        if let Some(seen) = judged.seen() {
+            row.push(match classed.count() {
+                0 => format!("never in {}", with_commas(seen.runs)),
+                count => with_commas(count),
+            });
+        }
+        table.add_row(row);
     }
     text += &trimmed(&table);
     text.push_str("\n\n");
+
+    for (outcome, seen) in judged.forbidden() {
+        let delays: Vec<_> = seen.delays.iter().map(ToString::to_string).collect();
+        let at = format!("seed {}, delays {}", seen.seed, delays.join(" and "));
+        line(&mut text, &format!("{outcome} is forbidden: it was seen first with {at}."));
+    }
+    text += &refuted(judged);
+    text += &left_out(std::slice::from_ref(judged));
+    let states = numbered(judgement.states as u64, "state");
+    let note = if facts.machine.is_some() { "" } else { NOT_RUN };
+    line(&mut text, format!("{note} The model has {states}.").trim());
+    text
+}
+
+/// The claims that do not hold.
+fn refuted(judged: &JudgedTest) -> String {
+    let words = |outcomes: &BTreeSet<String>| {
+        let outcomes: Vec<_> = outcomes.iter().map(String::as_str).collect();
+        if outcomes.is_empty() { "nothing".into() } else { outcomes.join(", ") }
+    };
+    let mut text = String::new();
     for (claim, allowed) in judged.refuted_claims() {
-        let words = |outcomes: &std::collections::BTreeSet<String>| {
-            let outcomes: Vec<_> = outcomes.iter().map(String::as_str).collect();
-            if outcomes.is_empty() { "nothing".into() } else { outcomes.join(", ") }
-        };
         let by = if claim.choices.is_empty() {
             String::new()
         } else {
@@ -74,8 +182,36 @@ pub fn test(judged: &JudgedTest) -> String {
             &format!("The test claims {claimed}{by}; what is allowed{by} is {allowed}."),
         );
     }
-    let states = numbered(judgement.states as u64, "state");
-    line(&mut text, &format!("{NOT_RUN} The model has {states}."));
+    text
+}
+
+/// Random tests: their counts, and those in which something forbidden was seen.
+pub fn random(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
+    let mut text = verdict(judged, facts);
+    for judged in judged.iter().filter(|judged| judged.forbidden().next().is_some()) {
+        text += &test(judged, facts);
+        text.push('\n');
+    }
+
+    let outcomes: Vec<_> = judged.iter().flat_map(JudgedTest::outcomes).collect();
+    let allowed = outcomes.iter().filter(|outcome| outcome.class != OutcomeClass::Forbidden);
+    let seen = allowed.clone().filter(|outcome| outcome.count() > 0).count();
+    let states: usize = judged.iter().map(|judged| judged.judgement.states).sum();
+    let count = numbered(judged.len() as u64, "random test");
+    let all = with_commas(allowed.count() as u64);
+    let of_them = match facts.machine {
+        Some(_) => format!("; {} of them were seen", with_commas(seen as u64)),
+        None => "; no machine has run them".into(),
+    };
+    line(
+        &mut text,
+        &format!(
+            "{count} of seed {} with {all} allowed outcomes in {} states{of_them}.",
+            facts.seed,
+            with_commas(states as u64)
+        ),
+    );
+    text += &left_out(judged);
     text
 }
 
@@ -107,32 +243,33 @@ fn head(test: &Litmus) -> String {
     for setting in &test.setting {
         let _ = writeln!(text, "  {setting}");
     }
-
-    let widths: Vec<usize> = test
-        .columns
-        .iter()
-        .map(|column| column.iter().map(String::len).max().unwrap_or(0).max(2))
-        .collect();
-    let rows = test.columns.iter().map(Vec::len).max().unwrap_or(0);
-    let mut row = |cells: Vec<&str>| {
-        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        let _ = writeln!(text, "  {}", cells.collect::<Vec<_>>().join(" | ").trim_end());
-    };
-    let heads: Vec<String> = (0..test.columns.len()).map(|number| format!("P{number}")).collect();
-    row(heads.iter().map(String::as_str).collect());
-    for number in 0..rows {
-        let cell = |column: &'_ Vec<String>| {
-            column.get(number).map_or("", |cell| cell.as_str()).to_owned()
-        };
-        let cells: Vec<String> = test.columns.iter().map(cell).collect();
-        row(cells.iter().map(String::as_str).collect());
-    }
-    for (number, handler) in
-        test.handlers.iter().enumerate().filter(|(_, handler)| !handler.is_empty())
-    {
-        let _ = writeln!(text, "  handler P{number}: {}", handler.join("; "));
-    }
+    text += &columns(test);
     text.push('\n');
+    text
+}
+
+/// The actions, a column for each processor, and the handlers.
+pub(super) fn columns(test: &Litmus) -> String {
+    let width = |column: &Vec<String>| column.iter().map(String::len).max().unwrap_or(0).max(2);
+    let widths: Vec<usize> = test.columns.iter().map(width).collect();
+    let heads = (0..test.columns.len()).map(|number| format!("P{number}")).collect();
+    let rows = test.columns.iter().map(Vec::len).max().unwrap_or(0);
+    let rows = (0..rows).map(|number| {
+        let cell = |column: &Vec<String>| column.get(number).cloned().unwrap_or_default();
+        test.columns.iter().map(cell).collect()
+    });
+
+    let mut text = String::new();
+    for row in std::iter::once(heads).chain(rows) {
+        let row: Vec<String> = row;
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let _ = writeln!(text, "  {}", cells.collect::<Vec<_>>().join(" | ").trim_end());
+    }
+    for (number, handler) in test.handlers.iter().enumerate() {
+        if !handler.is_empty() {
+            let _ = writeln!(text, "  handler P{number}: {}", handler.join("; "));
+        }
+    }
     text
 }
 

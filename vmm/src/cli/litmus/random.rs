@@ -1,0 +1,79 @@
+//! `crosswalk litmus random`: random tests, judged by the model and run on a machine.
+
+use super::campaign::{Campaign, OpenedLitmusMachine};
+use super::{DEFAULT_RUNS, RunArguments, judge, verdict};
+use crate::cli::failure::Failure;
+use crate::cli::number::parse_count;
+use crate::cli::output::finish;
+use crate::report::litmus::{self, JudgedTest, LitmusRunFacts};
+use crosswalk_litmus::{Litmus, SeenOutcomes, random, shrink};
+use std::process::ExitCode;
+
+/// How many tests there are if the user does not say.
+const DEFAULT_TESTS: u64 = 100;
+
+/// How often a candidate is run while a test is made plainer.
+const SHRINKING_RUNS: u32 = 4000;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct RandomLitmusArguments {
+    /// How many tests, such as 1e3 [default: 100]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    tests: Option<u64>,
+    #[command(flatten)]
+    run: RunArguments,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &RandomLitmusArguments) -> Result<ExitCode, Failure> {
+    let seed = arguments.run.seed();
+    let tests = arguments.tests.unwrap_or(DEFAULT_TESTS);
+    let judged = (0..tests).map(|number| judge(random::test(seed, number)));
+    let mut judged = judged.collect::<Result<Vec<_>, _>>()?;
+
+    let machine = arguments.run.open()?;
+    let mut is_stopped = false;
+    if let Some(machine) = &machine {
+        let runs = arguments.run.runs.unwrap_or(DEFAULT_RUNS);
+        let campaign = Campaign { machine, seed, runs, time: None };
+        is_stopped = campaign.run(&mut judged)?;
+        for judged in judged.iter_mut().filter(|judged| judged.forbidden().next().is_some()) {
+            make_plainer(judged, machine, seed)?;
+        }
+    }
+
+    let facts = LitmusRunFacts { machine: machine.as_ref().map(OpenedLitmusMachine::facts), seed };
+    Ok(finish(
+        arguments.json,
+        verdict(&judged, is_stopped).into(),
+        || litmus::document(&judged, &facts),
+        || litmus::random(&judged, &facts),
+    ))
+}
+
+/// Replaces a test that shows a forbidden outcome by the plainest one that still does.
+fn make_plainer(
+    judged: &mut JudgedTest,
+    machine: &OpenedLitmusMachine,
+    seed: u64,
+) -> Result<(), Failure> {
+    let mut plainest = None;
+    shrink::shrink(&judged.test, |candidate: &Litmus| {
+        let Ok(mut found) = judge(candidate.clone()) else { return false };
+        let mut seen = SeenOutcomes::default();
+        let machine = machine.machine.as_ref();
+        let ran = candidate.run(machine, seed, SHRINKING_RUNS, &mut seen);
+        found.run = Some(litmus::TestRun::Seen(seen));
+        let shows = ran.is_ok() && found.forbidden().next().is_some();
+        if shows {
+            plainest = Some(found);
+        }
+        shows
+    });
+    if let Some(plainest) = plainest {
+        *judged = plainest;
+    }
+    Ok(())
+}
