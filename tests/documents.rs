@@ -12,6 +12,7 @@ use support::{ProgramOutput, Sandbox, require_qemu, run};
 fn every_document_is_what_its_schema_says() {
     let sandbox = Sandbox::new();
     support::memory_image::write_small_guests(sandbox.path());
+    sandbox.file("nested.json", support::case_json::nested().to_string());
     sandbox.file("monitor.txt", "0000000000400000: 000000000000b000 ----A--U-\n");
 
     for (schema, command) in [
@@ -21,6 +22,7 @@ fn every_document_is_what_its_schema_says() {
         ("conformance", "conformance --no-adapters --walker mutant:M41"),
         ("compare", "compare"),
         ("findings", "findings"),
+        ("nested-explain", "explain nested.json --walker mutant:NM3"),
         ("geometry", "geometry"),
         ("geometry", "geometry --bits 64 --levels 51,1"),
         ("image", "image a.elf --cases 50 --seed 18446744073709551615"),

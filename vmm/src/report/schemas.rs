@@ -17,7 +17,7 @@ use super::inspect::tree::json::TreeDocument;
 use super::inspect::walk::WalkDocument;
 use super::machines::json::MachinesDocument;
 use super::mutants::MutantsDocument;
-use super::nested::{NestedDocument, NestedMutantsDocument};
+use super::nested::{NestedDocument, NestedExplainDocument, NestedMutantsDocument};
 use super::rules::RulesDocument;
 use super::run::json::RunDocument;
 use super::run::side_by_side::SideBySideDocument;
@@ -51,6 +51,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("maps-tree", schema_of::<TreeDocument<'_>>("maps-tree")),
         ("mutants", schema_of::<MutantsDocument<'_>>("mutants")),
         ("nested", schema_of::<NestedDocument<'_>>("nested")),
+        ("nested-explain", schema_of::<NestedExplainDocument<'_>>("nested-explain")),
         ("nested-mutants", schema_of::<NestedMutantsDocument<'_>>("nested-mutants")),
         ("record", schema_of::<RecordDocument<'_>>("record")),
         ("rmap", schema_of::<ReverseDocument<'_>>("rmap")),

@@ -8,14 +8,19 @@ mod walk;
 pub use json::document;
 pub use mutants::{mutants_document, mutants_text};
 pub use text::{heading, summary};
-pub use walk::{draw, explain};
+pub use walk::json::{RunOfNestedCase, document as explained_document, explained};
+pub use walk::{draw, explain, known_as, on_machine};
 
 #[cfg(test)]
-pub(in crate::report) use {json::NestedDocument, mutants::NestedMutantsDocument};
+pub(in crate::report) use {
+    json::NestedDocument, mutants::NestedMutantsDocument, walk::json::NestedExplainDocument,
+};
 
+use crate::generate::Shard;
+use crate::report::document::VerdictWord;
 use crosswalk_machine::{Capabilities, Identity};
-use crosswalk_nested::campaign::NestedTally;
 use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::tally::NestedTally;
 
 /// What a report says about a run besides its counts.
 #[derive(Clone, Copy)]
@@ -28,6 +33,8 @@ pub struct NestedFacts<'r> {
     pub generator: &'r str,
     /// The seed, if there is one.
     pub seed: Option<u64>,
+    /// Which part of the run it is.
+    pub shard: Shard,
     /// Who predicts.
     pub walker: &'r str,
     /// What the machine is known to do.
@@ -38,7 +45,18 @@ pub struct NestedFacts<'r> {
     pub seconds: f64,
 }
 
-/// Number of cases that were compared.
-pub const fn compared(tally: &NestedTally) -> u64 {
-    tally.agree + tally.diverge
+/// The result in a word.
+pub fn verdict(facts: &NestedFacts<'_>, tally: &NestedTally) -> VerdictWord {
+    let is_part = facts.shard != Shard::WHOLE;
+    if tally.cases == 0 && is_part && facts.complete {
+        VerdictWord::Done
+    } else if tally.agree + tally.diverge == 0 {
+        VerdictWord::NothingCompared
+    } else if tally.unknown() > 0 {
+        VerdictWord::Diverge
+    } else if facts.complete {
+        VerdictWord::Agree
+    } else {
+        VerdictWord::Incomplete
+    }
 }
