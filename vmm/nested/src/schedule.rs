@@ -3,7 +3,7 @@
 //! In each *round* every second level has two batches, one for each arena, and round `k` belongs to shard `k mod N`. So
 //! every shard has all second levels.
 
-use crate::generate::Stream;
+use crate::generate::{CaseBatch, Stream};
 
 /// The batches that machines take, one after the other.
 #[derive(Clone, Debug)]
@@ -49,6 +49,20 @@ impl Schedule {
                 return pair;
             }
         }
+    }
+
+    /// The cases of the next batches: `most` of them, or one more, or those that are left.
+    pub fn take(&mut self, most: usize) -> Vec<CaseBatch> {
+        let mut batches = Vec::new();
+        while batches.len() < most {
+            let pair = self.next_pair();
+            if pair.is_empty() {
+                break;
+            }
+            let cases = |turn: &Turn| self.stream.first_of_batch(turn.number, turn.cases);
+            batches.extend(pair.iter().map(cases));
+        }
+        batches
     }
 
     /// The next batch, whatever shard it belongs to.

@@ -4,8 +4,8 @@ use crate::NestedCase;
 use crate::generate::{CaseBatch, Stream};
 use crate::known::KnownNested;
 use crate::observation::{NestedAttempt, SeenEnd};
-use crate::verdict::{Difference, Field, NestedVerdict, judge_prediction};
-use crate::walker::{CaseAlternative, CaseEnd, NestedWalker, predict};
+use crate::verdict::{self, Difference, Field, NestedVerdict, judge_prediction};
+use crate::walker::{CaseAlternative, CaseEnd, NestedWalker, REFERENCE, predict};
 use crosswalk_case::observation::Provenance;
 use mmu_core::nested::{AnyRule, NestedEnd, NestedExit};
 use std::collections::BTreeMap;
@@ -135,16 +135,29 @@ impl NestedTally {
                 }
             }
             NestedVerdict::Unsupported(why) => *self.unsupported.entry(why).or_default() += 1,
-            NestedVerdict::Unpredicted => self.unpredicted += 1,
+            NestedVerdict::Unpredicted => match Shown::elsewhere(case, run) {
+                Some(example) => self.add_example(judge, (index, name()), example, run),
+                None => self.unpredicted += 1,
+            },
             NestedVerdict::Diverge { expected, differences } => {
-                self.diverge += 1;
                 let example = Shown::new(case, &expected, differences, run);
-                let signature = Signature::of(judge, &example, run);
-                self.known += u64::from(signature.is_known());
-                let finding = NestedFinding { cases: 1, index, name: name(), example, shows: None };
-                self.add_finding(signature, finding);
+                self.add_example(judge, (index, name()), example, run);
             }
         }
+    }
+
+    /// Counts a case that differs.
+    fn add_example(
+        &mut self,
+        judge: Judge<'_>,
+        (index, name): (u64, String),
+        example: Shown,
+        run: &NestedAttempt,
+    ) {
+        let signature = Signature::of(judge, &example, run);
+        self.diverge += 1;
+        self.known += u64::from(signature.is_known());
+        self.add_finding(signature, NestedFinding { cases: 1, index, name, example, shows: None });
     }
 
     /// Adds what another part of the same run counted.
@@ -194,8 +207,23 @@ impl Shown {
             NestedVerdict::Diverge { expected, differences } => {
                 Some(Self::new(case, &expected, differences, run))
             }
-            _ => None,
+            NestedVerdict::Unpredicted => Self::elsewhere(case, run),
+            NestedVerdict::Agree { .. } | NestedVerdict::Unsupported(_) => None,
         }
+    }
+
+    /// A walker that leads to memory of which nothing is known is wrong where the reference is right. `None` where that
+    /// leads there, too, or is wrong.
+    fn elsewhere(case: &NestedCase, run: &NestedAttempt) -> Option<Self> {
+        const ELSEWHERE: &str = "an access to other memory";
+
+        let is_right = matches!(verdict::judge(&REFERENCE, case, run), NestedVerdict::Agree { .. });
+        is_right.then(|| Self {
+            case: case.clone(),
+            expected: ELSEWHERE.into(),
+            ends: (ELSEWHERE, kind_of_attempt(run)),
+            differences: Vec::new(),
+        })
     }
 
     fn new(
@@ -284,7 +312,6 @@ mod tests {
     use super::*;
     use crate::generate::{Generator, machine_with_npt};
     use crate::observation::NestedObservation;
-    use crate::walker::REFERENCE;
 
     /// Machines of one run count in whatever order their batches end.
     #[test]

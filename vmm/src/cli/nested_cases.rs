@@ -2,9 +2,11 @@
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
+use super::output_arguments::OutputArguments;
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
 use crate::file;
+use crate::report::document::{Ending, VerdictWord};
 use crosswalk_case::observation::Provenance;
 use crosswalk_machine::{Capabilities, Identity, Machine};
 use crosswalk_nested::NestedCase;
@@ -108,7 +110,14 @@ pub(super) fn known_of(machine: &Identity) -> KnownNested {
 
 /// What is known of it by the file that the user names; by default by the one that comes with the program.
 pub(super) fn load_known(source: &KnownSource, machine: &Identity) -> Result<KnownNested, Failure> {
-    let KnownSource::File(path) = source else { return Ok(known_of(machine)) };
+    match source {
+        KnownSource::File(path) => known_file(path),
+        KnownSource::Shipped | KnownSource::Unforgiven => Ok(known_of(machine)),
+    }
+}
+
+/// Reads a file of known findings.
+pub(super) fn known_file(path: &str) -> Result<KnownNested, Failure> {
     let problem = |error: String| Failure::Input(format!("{path}: {error}"));
     let text = file::read_input(Path::new(path), MAX_KNOWN_BYTES)
         .map_err(|error| problem(error.to_string()))?;
@@ -124,6 +133,14 @@ pub(super) fn nested_walker(predictor: &Predictor) -> Result<&'static dyn Nested
             "--walker {other} predicts one dimension only: expected reference or a mutant of nested paging; \
              `crosswalk mutants --nested` lists them"
         ))),
+    }
+}
+
+/// How a command ends with this verdict.
+pub(super) fn ending_of(verdict: VerdictWord, output: OutputArguments) -> Ending {
+    match verdict {
+        VerdictWord::Incomplete if output.allow_incomplete => Ending::ALLOWED_INCOMPLETE,
+        verdict => verdict.into(),
     }
 }
 

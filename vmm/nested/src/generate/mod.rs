@@ -21,7 +21,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 pub(crate) use state::ept_capabilities;
-pub use state::{Unoffered, settings};
+pub use state::{SecondLevels, Unoffered, second_levels, settings};
 use std::fmt;
 use std::str::FromStr;
 

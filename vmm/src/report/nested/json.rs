@@ -3,6 +3,7 @@
 use super::NestedFacts;
 use crate::report::document::Document;
 use crate::report::machine::{MachineJson, machine};
+use crate::report::run::json::{SourceJson, source_json};
 use crate::report::style::count::{Count, by_name};
 use crosswalk_case::Decimal;
 use crosswalk_nested::NestedCase;
@@ -11,13 +12,16 @@ use crosswalk_nested::tally::{NestedFinding, NestedTally, Signature};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A run of nested cases: `check --nested`.
+/// A run of nested cases, `check --nested`, or a replay of recorded ones.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::report) struct NestedDocument<'r> {
     /// The machine.
     machine: MachineJson<'r>,
-    /// How the cases were chosen: `random`, `guided`, `exhaustive` or `given`.
+    /// Of a replay: where its cases were recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceJson<'r>>,
+    /// How the cases were chosen: `random`, `guided`, `exhaustive`, `given`, or `recorded`.
     generator: &'r str,
     /// The seed of the cases, as a decimal string.
     seed: Option<Decimal>,
@@ -154,6 +158,7 @@ pub fn document<'r>(facts: &NestedFacts<'r>, tally: &'r NestedTally) -> impl Doc
     let unsupported: u64 = tally.unsupported.values().sum();
     NestedDocument {
         machine: machine(facts.identity, facts.capabilities),
+        sources: facts.sources.iter().map(|(source, cases)| source_json(source, *cases)).collect(),
         generator: facts.generator,
         seed: facts.seed.map(Decimal),
         shard: NestedShardJson { index: facts.shard.index.into(), count: facts.shard.count.into() },

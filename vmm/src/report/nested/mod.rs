@@ -1,21 +1,27 @@
 //! A run of nested cases, and one of them drawn: as text and as JSON.
 
+mod conformance;
 mod json;
 mod mutants;
+mod recorded;
 mod text;
 mod walk;
 
+pub use conformance::{conformance_document, conformance_text};
 pub use json::document;
 pub use mutants::{mutants_document, mutants_text};
+pub use recorded::{RecordedNestedSection, recorded_document, recorded_text, replay_heading};
 pub use text::{heading, summary};
 pub use walk::json::{RunOfNestedCase, document as explained_document, explained};
 pub use walk::{draw, explain, known_as, on_machine};
 
 #[cfg(test)]
 pub(in crate::report) use {
-    json::NestedDocument, mutants::NestedMutantsDocument, walk::json::NestedExplainDocument,
+    conformance::NestedConformanceDocument, json::NestedDocument, mutants::NestedMutantsDocument,
+    recorded::NestedRecordDocument, walk::json::NestedExplainDocument,
 };
 
+use crate::corpus::Source;
 use crate::generate::Shard;
 use crate::report::document::VerdictWord;
 use crosswalk_machine::{Capabilities, Identity};
@@ -29,7 +35,9 @@ pub struct NestedFacts<'r> {
     pub identity: &'r Identity,
     /// What it offers.
     pub capabilities: &'r Capabilities,
-    /// How the cases were chosen: `random`, `guided`, `exhaustive` or `given`.
+    /// Of a replay: where its cases were recorded, and how many of each.
+    pub sources: &'r [(Source, u64)],
+    /// How the cases were chosen: `random`, `guided`, `exhaustive`, `given` or `recorded`.
     pub generator: &'r str,
     /// The seed, if there is one.
     pub seed: Option<u64>,

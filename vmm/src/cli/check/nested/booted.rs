@@ -10,9 +10,7 @@ use crate::cli::stop_flag::stop_flag;
 use crate::report::nested::NestedFacts;
 use crosswalk_machine::Machine;
 use crosswalk_nested::batch;
-use crosswalk_nested::generate::CaseBatch;
 use crosswalk_nested::known::KnownNested;
-use crosswalk_nested::schedule::Schedule;
 use crosswalk_nested::tally::{Judge, NestedTally};
 use crosswalk_nested::walker::NestedWalker;
 use std::process::ExitCode;
@@ -40,7 +38,7 @@ pub(super) fn run(
     let mut known = KnownNested::nothing();
     let mut last = None;
     while !stop.load(Ordering::Relaxed) {
-        let batches = batches_of_image(&mut schedule);
+        let batches = schedule.take(BATCHES_OF_IMAGE as usize);
         // An image with nothing on it says what the machine is, if the shard has no case.
         if batches.is_empty() && last.is_some() {
             break;
@@ -66,6 +64,7 @@ pub(super) fn run(
     let facts = NestedFacts {
         identity: machine.identity(),
         capabilities: &offered,
+        sources: &[],
         generator: arguments.nested_generator().name(),
         seed: Some(seed),
         shard: arguments.whole_or_shard(),
@@ -75,18 +74,4 @@ pub(super) fn run(
         seconds: begin.elapsed().as_secs_f64(),
     };
     Ok(report(arguments, &facts, &tally))
-}
-
-/// As many of the next batches as an image has room for.
-fn batches_of_image(schedule: &mut Schedule) -> Vec<CaseBatch> {
-    let mut batches = Vec::new();
-    while (batches.len() as u64) < BATCHES_OF_IMAGE {
-        let pair = schedule.next_pair();
-        if pair.is_empty() {
-            break;
-        }
-        let stream = schedule.stream();
-        batches.extend(pair.iter().map(|turn| stream.first_of_batch(turn.number, turn.cases)));
-    }
-    batches
 }

@@ -65,6 +65,7 @@ impl CheckArguments {
         let facts = NestedFacts {
             identity: &identity,
             capabilities: offered,
+            sources: &[],
             generator: "given",
             seed: None,
             shard: Shard::WHOLE,

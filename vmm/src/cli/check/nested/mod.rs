@@ -9,14 +9,15 @@ use crate::campaign::check_alike;
 use crate::campaign::known::KnownSource;
 use crate::cli::failure::Failure;
 use crate::cli::machine::MachineKind;
-use crate::cli::nested_cases::{known_of, load_known, nested_walker, open_nested, provenance_of};
+use crate::cli::nested_cases::{
+    ending_of, known_of, load_known, nested_walker, open_nested, provenance_of,
+};
 use crate::cli::output::{finish, print_beside_verdict};
 use crate::cli::output_arguments::Format;
 use crate::cli::progress::CaseBar;
 use crate::cli::stop_flag::stop_flag;
 use crate::cli::time::DEFAULT_TIME;
 use crate::generate::Shard;
-use crate::report::document::{Ending, VerdictWord};
 use crate::report::nested::{self, NestedFacts};
 use crosswalk_machine::{Capabilities, Identity, Interrupter, Machine, MachineLine};
 use crosswalk_nested::campaign::{self, Fleet, Plan};
@@ -71,6 +72,7 @@ fn run_generated(
     let facts = NestedFacts {
         identity: &identity,
         capabilities: &offered,
+        sources: &[],
         generator: arguments.nested_generator().name(),
         seed: Some(seed),
         shard: arguments.whole_or_shard(),
@@ -110,10 +112,7 @@ fn run_plan(
 }
 
 fn report(arguments: &CheckArguments, facts: &NestedFacts<'_>, tally: &NestedTally) -> ExitCode {
-    let ending = match nested::verdict(facts, tally) {
-        VerdictWord::Incomplete if arguments.output.allow_incomplete => Ending::ALLOWED_INCOMPLETE,
-        verdict => verdict.into(),
-    };
+    let ending = ending_of(nested::verdict(facts, tally), arguments.output);
     finish(
         arguments.output.format() == Format::Json,
         ending,
@@ -122,12 +121,11 @@ fn report(arguments: &CheckArguments, facts: &NestedFacts<'_>, tally: &NestedTal
     )
 }
 
+/// What the run forgives. What the machine itself does differently is no finding about a walker with a mistake, either.
 fn known_findings(arguments: &CheckArguments, machine: &Identity) -> Result<KnownNested, Failure> {
     match &arguments.known {
         Some(KnownSource::Unforgiven) => Ok(KnownNested::nothing()),
         Some(source) => load_known(source, machine),
-        // A walker with a mistake is not forgiven what the machine does.
-        None if !arguments.walker.is_reference() => Ok(KnownNested::nothing()),
         None => Ok(known_of(machine)),
     }
 }
