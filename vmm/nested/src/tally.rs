@@ -342,5 +342,14 @@ mod tests {
         assert!(whole.findings.len() > 3 && whole.diverge == whole.cases);
         let all = |tally: &NestedTally| format!("{tally:?}");
         assert_eq!(all(&odd), all(&whole));
+
+        // The example of a finding is the case with the lowest index.
+        let case = &stream.batch(0).cases[0];
+        let mut same = NestedTally::default();
+        for index in [5, 3, 9] {
+            same.add(judge, (index, || format!("case {index}")), case, &attempt);
+        }
+        let [found] = same.findings.values().collect::<Vec<_>>()[..] else { panic!("one finding") };
+        assert_eq!((found.index, found.name.as_str(), found.cases), (3, "case 3", 3));
     }
 }

@@ -4,7 +4,7 @@ use super::ReplayOptions;
 use crate::campaign::known::KnownSource;
 use crate::cli::failure::Failure;
 use crate::cli::nested_cases::{ending_of, known_file, known_of, nested_walker};
-use crate::cli::output::{finish, print_beside_verdict};
+use crate::cli::output::finish;
 use crate::cli::output_arguments::Format;
 use crate::cli::progress;
 use crate::cli::stop_flag::{goes_on, stop_flag};
@@ -46,9 +46,7 @@ pub(super) fn run(
     if !is_complete && tally.cases == 0 {
         return Err(Failure::Stopped);
     }
-    if options.output.has_heading() {
-        print_beside_verdict(&nested::replay_heading(reader.name(), &replayed.sources));
-    }
+    let heading = nested::replay_heading(reader.name(), &replayed.sources);
     let facts = NestedFacts {
         identity: &replayed.identity,
         capabilities: &replayed.capabilities,
@@ -65,7 +63,7 @@ pub(super) fn run(
         options.output.format() == Format::Json,
         ending_of(nested::verdict(&facts, tally), options.output),
         || nested::document(&facts, tally),
-        || nested::summary(&facts, tally, options.output.detail()),
+        || nested::summary(&facts, tally, &heading, options.output.detail()),
     ))
 }
 

@@ -31,8 +31,13 @@ fn of_width(capabilities: &Capabilities) -> String {
     format!("MAXPHYADDR {}", capabilities.profile.physical_address_bits)
 }
 
-/// The result of a run.
-pub fn summary(facts: &NestedFacts<'_>, tally: &NestedTally, detail: Detail) -> String {
+/// The result of a run. The heading is what has not been told yet of one that is over.
+pub fn summary(
+    facts: &NestedFacts<'_>,
+    tally: &NestedTally,
+    heading: &str,
+    detail: Detail,
+) -> String {
     let mut text = String::new();
     if detail == Detail::Quiet {
         new_findings(&mut text, tally);
@@ -41,6 +46,7 @@ pub fn summary(facts: &NestedFacts<'_>, tally: &NestedTally, detail: Detail) -> 
     }
 
     line(&mut text, &format!("{}\n", verdict(facts, tally)));
+    text.push_str(heading);
     ends(&mut text, tally);
     if detail == Detail::Verbose {
         rules(&mut text, tally);

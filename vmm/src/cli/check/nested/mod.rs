@@ -117,7 +117,7 @@ fn report(arguments: &CheckArguments, facts: &NestedFacts<'_>, tally: &NestedTal
         arguments.output.format() == Format::Json,
         ending,
         || nested::document(facts, tally),
-        || nested::summary(facts, tally, arguments.output.detail()),
+        || nested::summary(facts, tally, "", arguments.output.detail()),
     )
 }
 
@@ -226,7 +226,8 @@ impl CheckArguments {
         }
         if self.machine == MachineKind::Corpus {
             return Err(Failure::Input(
-                "--nested needs a machine: the corpus has no such cases".into(),
+                "--nested --machine corpus: `crosswalk replay --nested` replays recorded cases"
+                    .into(),
             ));
         }
         self.output.check_text_or_json("a run of nested cases")
