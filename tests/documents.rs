@@ -12,6 +12,7 @@ use support::{ProgramOutput, Sandbox, require_qemu, run};
 fn every_document_is_what_its_schema_says() {
     let sandbox = Sandbox::new();
     support::memory_image::write_small_guests(sandbox.path());
+    sandbox.file("nested.json", support::case_json::nested().to_string());
     sandbox.file("monitor.txt", "0000000000400000: 000000000000b000 ----A--U-\n");
 
     for (schema, command) in [
@@ -21,6 +22,10 @@ fn every_document_is_what_its_schema_says() {
         ("conformance", "conformance --no-adapters --walker mutant:M41"),
         ("compare", "compare"),
         ("findings", "findings"),
+        ("nested", "replay --nested"),
+        ("nested", "replay --nested --walker mutant:NM3"),
+        ("nested-conformance", "conformance --nested"),
+        ("nested-explain", "explain nested.json --walker mutant:NM3"),
         ("geometry", "geometry"),
         ("geometry", "geometry --bits 64 --levels 51,1"),
         ("image", "image a.elf --cases 50 --seed 18446744073709551615"),
@@ -120,6 +125,10 @@ fn documents_of_qemu_are_what_their_schemas_say() {
             "record two.jsonl --qemu qemu-system-x86_64 --qemu qemu-system-x86_64 --cases 200",
         ),
         ("compare", "compare one.jsonl two.jsonl"),
+        ("nested", "check --nested --machine qemu --cases 200 --shard 0/2 --seed 1"),
+        ("nested-mutants", "mutants --nested --machine qemu --cases 200 --seed 1"),
+        ("nested-record", "record three.jsonl --nested --machine qemu --cases 200"),
+        ("nested-explain", "explain nested:random:1:7 --machine qemu"),
         ("scenario", "scenario dirty --machine qemu"),
         ("scenario-random", "scenario random --machine qemu --operations 50"),
     ] {

@@ -47,6 +47,8 @@ mod mutants;
 mod nested;
 mod nested_batches;
 mod nested_check;
+mod nested_corpus;
+mod nested_explain;
 mod nested_on_bochs;
 mod pauses;
 mod plain_vmm;

@@ -39,3 +39,23 @@ pub fn with<const N: usize>(changes: [(&str, Value); N]) -> Value {
     }
     case
 }
+
+/// A read by ring 3 of a 32-bit guest, whose one page of 4 MiB the second level maps in parts: the PTE of the page that
+/// is read has bit 51, above a MAXPHYADDR of 48.
+pub fn nested() -> Value {
+    json!({
+        "guest": {"mode": "32bit", "cr0": "0x80010011", "cr3": "0x1000", "cr4": "0x10", "efer": "0x1000"},
+        "npt": {"mode": "4level", "cr0": "0x80010011", "cr3": "0x4f6000", "cr4": "0x20", "efer": "0x1d00"},
+        "guest_entries": [{"address": "0x556000", "value": "0x87"}],
+        "nested_entries": [
+            {"address": "0x4f6000", "value": "0x4f7007"},
+            {"address": "0x4f7000", "value": "0x550007"},
+            {"address": "0x550000", "value": "0x551007"},
+            {"address": "0x551008", "value": "0x556007"},
+            {"address": "0x551010", "value": "0x5e0007"},
+            {"address": "0x551018", "value": "0x8000040679007"},
+        ],
+        "code": "0x2000",
+        "access": {"kind": "read", "address": "0x3170", "size": 4, "ring": 3},
+    })
+}

@@ -1,196 +1,103 @@
-//! A run: batches from a stream go to a machine, which runs one while the host judges the one before.
+//! A run: machines share the batches of a schedule. Each runs one while its thread judges the one before.
 
-use crate::NestedCase;
 use crate::batch;
 use crate::generate::{CaseBatch, Stream};
-use crate::known::{KnownNested, Recognized};
-use crate::observation::{NestedAttempt, SeenEnd};
-use crate::verdict::{Difference, Field, NestedVerdict, judge_prediction};
-use crate::walker::{CaseEnd, NestedWalker, predict};
-use crosswalk_case::observation::Provenance;
+use crate::observation::NestedAttempt;
+use crate::schedule::{Schedule, Turn};
+use crate::tally::{Judge, NestedTally};
 use crosswalk_machine::nested::NestedBatch;
 use crosswalk_machine::{Machine, MachineError};
-use mmu_core::nested::{AnyRule, NestedEnd, NestedExit};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
-
-/// By what cases are judged.
-#[derive(Clone, Copy)]
-pub struct Judge<'p> {
-    /// Who predicts.
-    pub walker: &'p dyn NestedWalker,
-    /// What the machine is known to do.
-    pub known: &'p KnownNested,
-    /// Who decides what the machine does.
-    pub provenance: Provenance,
-}
 
 /// What a run is to do.
 pub struct Plan<'p> {
-    /// Where cases come from.
-    pub stream: Stream,
-    /// By what they are judged.
+    /// The batches.
+    pub schedule: Schedule,
+    /// By what the cases are judged.
     pub judge: Judge<'p>,
-    /// The most cases.
-    pub cases: Option<u64>,
     /// The most time.
     pub time: Option<Duration>,
     /// Whether to end at the first divergence that is not known.
     pub fails_fast: bool,
 }
 
-/// What a run counted.
-#[derive(Clone, Debug, Default)]
-pub struct NestedTally {
-    /// Cases that were tried.
+/// The machines of a run. Each has a guest of its own.
+pub struct Fleet<'f> {
+    /// The first.
+    pub first: &'f mut dyn Machine,
+    /// Number of machines, the first included. Each of the others is opened by the thread that uses it.
+    pub machines: usize,
+    /// Opens one of the others, which must offer what the first one does.
+    pub open: &'f (dyn Fn() -> Result<Box<dyn Machine>, MachineError> + Sync),
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Cases that were judged.
     pub cases: u64,
-    /// Those on which machine and walker agree.
-    pub agree: u64,
-    /// Those that differ, known or not.
-    pub diverge: u64,
-    /// Those among them that are known.
-    pub known: u64,
-    /// Those that the machine could not run, by the reason.
-    pub unsupported: BTreeMap<String, u64>,
-    /// Those that lead where nothing is known.
-    pub unpredicted: u64,
-    /// How cases ended on the machine.
-    pub ends: BTreeMap<&'static str, u64>,
-    /// How often each rule decided.
-    pub rules: BTreeMap<AnyRule, u64>,
-    /// The choices that the machine made.
-    pub choices: BTreeMap<(AnyRule, &'static str), u64>,
-    /// The findings, by what differs.
-    pub findings: BTreeMap<Signature, NestedFinding>,
+    /// Those among them that differ.
+    pub diverged: u64,
+    /// Those that differ in a way that is not known.
+    pub unknown: u64,
 }
 
-/// What differs, without the numbers of a case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Signature {
-    /// How the case should end.
-    pub expected: &'static str,
-    /// How it ended.
-    pub seen: &'static str,
-    /// The fields that differ, and of a qualification the bits that do.
-    pub fields: Vec<(Field, u64)>,
-    /// The known findings that explain it.
-    pub known: Vec<String>,
-}
-
-/// Divergences with one signature.
-#[derive(Clone, Debug)]
-pub struct NestedFinding {
-    /// Number of cases.
-    pub cases: u64,
-    /// The name of the first of them.
-    pub name: String,
-    /// A case that shows it: the first, until it is shrunk.
-    pub example: NestedCase,
-    /// What the walker expects of the example.
-    pub expected: String,
-    /// What differs.
-    pub differences: Vec<Difference>,
-    /// How often the example showed it when it ran alone, and how often it ran.
-    pub shows: Option<(u32, u32)>,
-}
-
-impl NestedTally {
-    /// Number of divergences that are not known.
-    pub const fn unknown(&self) -> u64 {
-        self.diverge - self.known
-    }
-
-    /// Judges a case, and counts what came of it.
-    pub fn add(
-        &mut self,
-        judge: Judge<'_>,
-        name: impl FnOnce() -> String,
-        case: &NestedCase,
-        run: &NestedAttempt,
-    ) {
-        self.cases += 1;
-        let prediction = predict(judge.walker, case);
-        for rule in &prediction.rules {
-            *self.rules.entry(*rule).or_default() += 1;
-        }
-        if let NestedAttempt::Observed(seen) = run {
-            *self.ends.entry(kind_of_seen(&seen.end)).or_default() += 1;
-        }
-
-        match judge_prediction(case, &prediction, run) {
-            NestedVerdict::Agree { choice } => {
-                self.agree += 1;
-                if let Some(choice) = choice {
-                    *self.choices.entry(choice).or_default() += 1;
-                }
-            }
-            NestedVerdict::Unsupported(why) => *self.unsupported.entry(why).or_default() += 1,
-            NestedVerdict::Unpredicted => self.unpredicted += 1,
-            NestedVerdict::Diverge { expected, differences } => {
-                self.diverge += 1;
-                let recognized = judge.known.recognize(case, run);
-                self.known += u64::from(!recognized.is_empty());
-                let signature = Signature::of(&expected.end, run, &differences, recognized);
-                let finding = self.findings.entry(signature).or_insert_with(|| NestedFinding {
-                    cases: 0,
-                    name: name(),
-                    example: case.clone(),
-                    expected: expected.to_string(),
-                    differences,
-                    shows: None,
-                });
-                finding.cases += 1;
-            }
-        }
-    }
-}
-
-impl Signature {
-    /// The signature of a divergence.
-    pub fn of(
-        expected: &CaseEnd,
-        run: &NestedAttempt,
-        differences: &[Difference],
-        known: Recognized,
-    ) -> Self {
-        let seen = match run {
-            NestedAttempt::Observed(seen) => kind_of_seen(&seen.end),
-            NestedAttempt::Unsupported(_) => "nothing",
-        };
-        let mut fields: Vec<(Field, u64)> =
-            differences.iter().map(|difference| (difference.field, difference.bits())).collect();
-        fields.sort_unstable();
-        fields.dedup();
-        Self { expected: kind_of_end(expected), seen, fields, known }
-    }
-}
-
-/// The kind of an end, in a word or two.
-pub const fn kind_of_end(end: &CaseEnd) -> &'static str {
-    let end = match end {
-        CaseEnd::NotEntered { .. } => return "not entered",
-        CaseEnd::Of(end) => end,
+/// Runs a plan. The counts do not depend on the number of machines, unless a time or a divergence ends the run.
+/// `note` is told after every batch how far the run is, and says whether to go on.
+///
+/// # Errors
+/// If a guest or a machine fails, or another machine cannot be opened.
+pub fn run(
+    plan: &Plan<'_>,
+    fleet: Fleet<'_>,
+    note: &(dyn Fn(Progress) -> bool + Sync),
+) -> Result<NestedTally, MachineError> {
+    let Fleet { first, machines, open } = fleet;
+    let shared = Shared {
+        plan,
+        stream: plan.schedule.stream(),
+        schedule: Mutex::new(plan.schedule.clone()),
+        end: plan.time.and_then(|time| Instant::now().checked_add(time)),
+        cases: AtomicU64::new(0),
+        diverged: AtomicU64::new(0),
+        unknown: AtomicU64::new(0),
+        is_over: AtomicBool::new(false),
+        note,
     };
-    match end {
-        NestedEnd::Translated(_) => "completes",
-        NestedEnd::Fault(_) => "guest fault",
-        NestedEnd::Exit(NestedExit::NestedPageFault { .. }) => "nested page fault",
-        NestedEnd::Exit(NestedExit::EptViolation { .. }) => "EPT violation",
-        NestedEnd::Exit(NestedExit::EptMisconfiguration { .. }) => "EPT misconfiguration",
-    }
+
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..machines)
+            .map(|_| scope.spawn(|| shared.ending_with(|| shared.work(open()?.as_mut()))))
+            .collect();
+
+        let mut whole = shared.ending_with(|| shared.work(first));
+        for other in others {
+            let part = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            whole = whole.and_then(|mut whole| {
+                whole.merge(part?);
+                Ok(whole)
+            });
+        }
+        whole
+    })
 }
 
-/// The same of what was seen.
-pub const fn kind_of_seen(end: &SeenEnd) -> &'static str {
-    match end {
-        SeenEnd::Completed { .. } => "completes",
-        SeenEnd::Fault { .. } => "guest fault",
-        SeenEnd::Npf { .. } => "nested page fault",
-        SeenEnd::EptViolation { .. } => "EPT violation",
-        SeenEnd::EptMisconfiguration { .. } => "EPT misconfiguration",
-        SeenEnd::NotEntered { .. } => "not entered",
-        SeenEnd::Other { .. } => "another exit",
-    }
+/// What the machines of a run share.
+struct Shared<'r> {
+    plan: &'r Plan<'r>,
+    stream: &'r Stream,
+    schedule: Mutex<Schedule>,
+    end: Option<Instant>,
+    cases: AtomicU64,
+    diverged: AtomicU64,
+    unknown: AtomicU64,
+    is_over: AtomicBool,
+    note: &'r (dyn Fn(Progress) -> bool + Sync),
 }
 
 /// A batch that is under way.
@@ -199,57 +106,77 @@ struct Started {
     encoded: NestedBatch,
 }
 
-/// Runs a plan on a machine from a batch on, and adds to what is counted. `progress` is told how far it is, and says
-/// whether to go on. Returns the batch after the last.
-///
-/// # Errors
-/// If the guest or the machine fails.
-pub fn run(
-    plan: &Plan<'_>,
-    machine: &mut dyn Machine,
-    tally: &mut NestedTally,
-    mut number: u64,
-    mut progress: impl FnMut(&NestedTally) -> bool,
-) -> Result<u64, MachineError> {
-    let begin = Instant::now();
-    let mut under_way: Option<Started> = None;
+impl Shared<'_> {
+    /// Ends the whole run if one machine fails.
+    fn ending_with(
+        &self,
+        work: impl FnOnce() -> Result<NestedTally, MachineError>,
+    ) -> Result<NestedTally, MachineError> {
+        work().inspect_err(|_| self.is_over.store(true, Ordering::Relaxed))
+    }
 
-    loop {
-        let cases_under_way = under_way.as_ref().map_or(0, |started| started.batch.cases.len());
-        let taken = tally.cases + cases_under_way as u64;
-        let is_over = plan.cases.is_some_and(|cases| taken >= cases)
-            || plan.time.is_some_and(|time| begin.elapsed() >= time)
-            || plan.stream.batches().is_some_and(|batches| number >= batches)
-            || (plan.fails_fast && tally.unknown() > 0)
-            || !progress(tally);
+    /// Runs batches on one machine, until there are no more or the run is over.
+    fn work(&self, machine: &mut dyn Machine) -> Result<NestedTally, MachineError> {
+        let mut tally = NestedTally::default();
+        let mut turns = VecDeque::new();
+        let mut under_way: Option<Started> = None;
 
-        // The next batch is written into the other arena, while the machine runs one.
-        let next = (!is_over).then(|| {
-            let left = plan.cases.map_or(u64::MAX, |cases| cases - taken);
-            let batch = plan.stream.first_of_batch(number, left);
-            number += 1;
-            Started { encoded: batch::encode(&batch), batch }
-        });
-        let command =
-            next.as_ref().map(|next| next.encoded.write(machine.memory(), machine.capabilities()));
+        loop {
+            // The next batch is written into the other arena, while the machine runs one.
+            let next = self.next_turn(&mut turns).map(|Turn { number, cases }| {
+                let batch = self.stream.first_of_batch(number, cases);
+                Started { encoded: batch::encode(&batch), batch }
+            });
+            let command = next
+                .as_ref()
+                .map(|next| next.encoded.write(machine.memory(), machine.capabilities()));
 
-        let ran = match under_way.take() {
-            Some(started) => Some((started.finish(machine, plan.judge)?, started.batch)),
-            None => None,
-        };
-        if let Some(command) = command {
-            machine.start(command);
-        }
-        under_way = next;
+            let ran = match under_way.take() {
+                Some(started) => Some((started.finish(machine, self.plan.judge)?, started.batch)),
+                None => None,
+            };
+            if let Some(command) = command {
+                machine.start(command);
+            }
+            under_way = next;
 
-        if let Some((attempts, batch)) = ran {
-            for (lane, (case, attempt)) in batch.cases.iter().zip(&attempts).enumerate() {
-                let name = || plan.stream.name(batch.first + lane as u64).to_string();
-                tally.add(plan.judge, name, case, attempt);
+            let is_last = ran.is_none() && under_way.is_none();
+            if let Some((attempts, batch)) = ran {
+                self.add(&mut tally, &batch, &attempts);
+            }
+            if is_last {
+                return Ok(tally);
             }
         }
-        if is_over && under_way.is_none() {
-            return Ok(number);
+    }
+
+    /// The next batch of this machine. It takes two at once, one for each arena.
+    fn next_turn(&self, turns: &mut VecDeque<Turn>) -> Option<Turn> {
+        let is_late = self.end.is_some_and(|end| Instant::now() >= end);
+        if is_late || self.is_over.load(Ordering::Relaxed) {
+            return None;
+        }
+        if turns.is_empty() {
+            let mut schedule = self.schedule.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.extend(schedule.next_pair());
+        }
+        turns.pop_front()
+    }
+
+    /// Judges a batch, and tells how far the run is.
+    fn add(&self, tally: &mut NestedTally, batch: &CaseBatch, attempts: &[NestedAttempt]) {
+        let before = (tally.diverge, tally.unknown());
+        tally.add_batch(self.plan.judge, self.stream, batch, attempts);
+
+        let add = |sum: &AtomicU64, part: u64| sum.fetch_add(part, Ordering::Relaxed) + part;
+        let progress = Progress {
+            cases: add(&self.cases, batch.cases.len() as u64),
+            diverged: add(&self.diverged, tally.diverge - before.0),
+            unknown: add(&self.unknown, tally.unknown() - before.1),
+        };
+        let goes_on = (self.note)(progress);
+        if !goes_on || (self.plan.fails_fast && progress.unknown > 0) {
+            self.is_over.store(true, Ordering::Relaxed);
         }
     }
 }

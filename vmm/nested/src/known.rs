@@ -1,5 +1,16 @@
 //! What machines are known to do wrong, as data: each finding is a quirk, a walker with one deviation. A divergence is
 //! known if the reference with the machine's quirks predicts what was seen.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use crate::NestedCase;
 use crate::observation::NestedAttempt;
@@ -63,6 +74,7 @@ impl KnownNested {
     ///
     /// # Panics
     /// If a file that comes with the program is wrong: a test reads all of them.
+    #[cfg_attr(not(test), expect(clippy::expect_used, reason = "a test reads every shipped file"))]
     pub fn of(machine: &str) -> Self {
         let text = FILES.iter().find(|(name, _)| *name == machine).map_or("", |(_, text)| text);
         Self::from_toml(text).expect("a shipped file is right")
@@ -82,6 +94,16 @@ impl KnownNested {
         Ok(Self { findings, quirks })
     }
 
+    /// Adds what is known of another machine.
+    pub fn join(&mut self, other: &Self) {
+        for finding in &other.findings {
+            if self.finding(&finding.id).is_none() {
+                self.findings.push(finding.clone());
+            }
+        }
+        self.quirks |= other.quirks;
+    }
+
     /// All findings.
     pub fn findings(&self) -> &[KnownNestedFinding] {
         &self.findings
@@ -98,7 +120,8 @@ impl KnownNested {
         let explains = |quirks: Quirks| {
             matches!(judge(&Quirked(quirks), case, run), NestedVerdict::Agree { .. })
         };
-        if self.quirks.is_empty() || !explains(self.quirks) {
+        // Where the reference is right there is nothing to explain, whatever another walker expects.
+        if self.quirks.is_empty() || !explains(self.quirks) || explains(Quirks::empty()) {
             return Vec::new();
         }
 
@@ -109,7 +132,10 @@ impl KnownNested {
         if let Some(alone) = self.findings.iter().find(|finding| explains(quirk(finding))) {
             return vec![alone.id.clone()];
         }
-        let needed = self.findings.iter().filter(|finding| !explains(self.quirks - quirk(finding)));
+        let needed = self
+            .findings
+            .iter()
+            .filter(|finding| !explains(self.quirks.difference(quirk(finding))));
         needed.map(|finding| finding.id.clone()).collect()
     }
 }

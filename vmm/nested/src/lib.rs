@@ -7,7 +7,8 @@
 //! - [`walker`]: who predicts; [`mutants`] are walkers with one mistake each, [`mutation`] is their score;
 //! - [`verdict`]: a prediction compared with what was seen, field by field;
 //! - [`known`]: what machines are known to do wrong, as data;
-//! - [`campaign`]: a run, from the generator to the counts and findings.
+//! - [`campaign`]: a run on one or several machines, which share the batches of a [`schedule`];
+//! - [`tally`]: what it counted, and its findings.
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -21,8 +22,10 @@ pub mod mutation;
 pub mod observation;
 mod places;
 mod quirks;
+pub mod schedule;
 mod shrink;
 pub mod stubs;
+pub mod tally;
 mod text;
 pub mod verdict;
 pub mod walker;

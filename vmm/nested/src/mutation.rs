@@ -83,42 +83,75 @@ impl NestedScore {
     }
 
     /// Compares a case that has run with every mutant that was not caught.
-    ///
-    /// A mutant is wrong where the reference is right. Where the machine differs from the reference in a known way, a
-    /// mutant is wrong that takes it for another end, as far as the reference does not.
-    fn add(&mut self, case: &NestedCase, run: &NestedAttempt, known: &KnownNested) {
+    pub fn add(&mut self, case: &NestedCase, run: &NestedAttempt, known: &KnownNested) {
         self.cases += 1;
         let NestedAttempt::Observed(seen) = run else { return };
-        let by_reference = judge(&REFERENCE, case, run);
-        let is_right = matches!(by_reference, NestedVerdict::Agree { .. });
-        let is_near = matches!(&by_reference, NestedVerdict::Diverge { differences, .. }
-            if !is_other_end(differences) && !known.recognize(case, run).is_empty());
-        let is_wrong = matches!(by_reference, NestedVerdict::Diverge { .. });
+        let evidence = Evidence::new(case, run, known);
 
         for outcome in &mut self.outcomes {
             if !matches!(outcome.status, Status::Missed | Status::MachineHasIt) {
                 continue;
             }
-            match judge(outcome.mutant.walker, case, run) {
-                NestedVerdict::Diverge { expected, differences }
-                    if is_right || (is_near && is_other_end(&differences)) =>
-                {
-                    outcome.status = Status::Caught;
-                    outcome.cases_to_catch = Some(self.cases);
-                    let (expected, seen) = (expected.to_string(), seen.end.to_string());
-                    outcome.example = Some((case.clone(), expected, seen));
-                }
-                // It leads to other memory than the machine went to.
-                NestedVerdict::Unpredicted if is_right => {
-                    outcome.status = Status::Caught;
-                    outcome.cases_to_catch = Some(self.cases);
-                    let elsewhere = "an access to other memory".to_owned();
-                    outcome.example = Some((case.clone(), elsewhere, seen.end.to_string()));
-                }
-                NestedVerdict::Agree { .. } if is_wrong => outcome.status = Status::MachineHasIt,
-                _ => {}
+            if let Some(expected) = evidence.against(outcome.mutant) {
+                outcome.status = Status::Caught;
+                outcome.cases_to_catch = Some(self.cases);
+                outcome.example = Some((case.clone(), expected, seen.end.to_string()));
+            } else if evidence.shows_on_the_machine(outcome.mutant) {
+                outcome.status = Status::MachineHasIt;
             }
         }
+    }
+}
+
+/// What a case that has run says about mutants.
+///
+/// A mutant is wrong where the reference is right. Where the machine differs from the reference in a known way, a mutant
+/// is wrong that takes it for another end, as far as the reference does not.
+pub struct Evidence<'c> {
+    case: &'c NestedCase,
+    run: &'c NestedAttempt,
+    is_right: bool,
+    is_near: bool,
+    is_wrong: bool,
+}
+
+impl<'c> Evidence<'c> {
+    /// What a case says that a machine ran of which this is known.
+    pub fn new(case: &'c NestedCase, run: &'c NestedAttempt, known: &KnownNested) -> Self {
+        let by_reference = judge(&REFERENCE, case, run);
+        Self {
+            case,
+            run,
+            is_right: matches!(by_reference, NestedVerdict::Agree { .. }),
+            is_near: matches!(&by_reference, NestedVerdict::Diverge { differences, .. }
+                if !is_other_end(differences) && !known.recognize(case, run).is_empty()),
+            is_wrong: matches!(by_reference, NestedVerdict::Diverge { .. }),
+        }
+    }
+
+    /// What a mutant expects, if the case proves it wrong.
+    pub fn against(&self, mutant: &NestedMutant) -> Option<String> {
+        if !self.is_right && !self.is_near {
+            return None;
+        }
+        match judge(mutant.walker, self.case, self.run) {
+            NestedVerdict::Diverge { expected, differences }
+                if self.is_right || is_other_end(&differences) =>
+            {
+                Some(expected.to_string())
+            }
+            // It leads to other memory than the machine went to.
+            NestedVerdict::Unpredicted if self.is_right => {
+                Some("an access to other memory".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the machine makes the mistake of a mutant.
+    fn shows_on_the_machine(&self, mutant: &NestedMutant) -> bool {
+        self.is_wrong
+            && matches!(judge(mutant.walker, self.case, self.run), NestedVerdict::Agree { .. })
     }
 }
 
@@ -128,7 +161,7 @@ fn is_other_end(differences: &[Difference]) -> bool {
 }
 
 /// Whether a machine has what a mistake needs to show.
-fn offers(machine: &Capabilities, need: MutantNeed) -> bool {
+pub fn offers(machine: &Capabilities, need: MutantNeed) -> bool {
     let ept = match &machine.virtualization {
         Err(_) => return false,
         Ok(Virtualization::Svm { .. }) => None,

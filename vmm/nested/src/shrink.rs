@@ -3,11 +3,9 @@
 
 use crate::NestedCase;
 use crate::batch;
-use crate::campaign::{Judge, NestedFinding, NestedTally, Signature};
 use crate::generate::CaseBatch;
 use crate::observation::NestedAttempt;
-use crate::verdict::{Difference, NestedVerdict, judge_prediction};
-use crate::walker::predict;
+use crate::tally::{Judge, NestedFinding, NestedTally, Shown, Signature};
 use crosswalk_case::TableEntry;
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::nested::SecondLevel;
@@ -40,7 +38,7 @@ fn shrink(
     signature: &Signature,
     finding: &mut NestedFinding,
 ) -> Result<(), MachineError> {
-    let mut smallest = finding.example.clone();
+    let mut smallest = finding.example.case.clone();
     for simpler in simpler_values(&smallest) {
         let mut candidate = smallest.clone();
         simpler.apply(&mut candidate);
@@ -51,14 +49,13 @@ fn shrink(
 
     let mut shown = 0;
     for _ in 0..RUNS {
-        if let Some((expected, differences)) = shows(judge, machine, signature, &smallest)? {
+        if let Some(example) = shows(judge, machine, signature, &smallest)? {
             shown += 1;
-            finding.expected = expected;
-            finding.differences = differences;
+            finding.example = example;
         }
     }
+    finding.example.case = smallest;
     finding.shows = Some((shown, RUNS));
-    finding.example = smallest;
     Ok(())
 }
 
@@ -105,16 +102,10 @@ fn shows(
     machine: &mut dyn Machine,
     signature: &Signature,
     case: &NestedCase,
-) -> Result<Option<(String, Vec<Difference>)>, MachineError> {
+) -> Result<Option<Shown>, MachineError> {
     let Some(attempt) = run_alone(case, machine, judge.provenance)? else { return Ok(None) };
-    let NestedVerdict::Diverge { expected, differences } =
-        judge_prediction(case, &predict(judge.walker, case), &attempt)
-    else {
-        return Ok(None);
-    };
-    let known = judge.known.recognize(case, &attempt);
-    let found = Signature::of(&expected.end, &attempt, &differences, known);
-    Ok((found == *signature).then(|| (expected.to_string(), differences)))
+    let Some(shown) = Shown::of(judge, case, &attempt) else { return Ok(None) };
+    Ok((Signature::of(judge, &shown, &attempt) == *signature).then_some(shown))
 }
 
 /// Runs one case; `None` if its tables are in no arena.

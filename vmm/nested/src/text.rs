@@ -1,5 +1,16 @@
 //! The text form of a case: JSON, with addresses and register values as hex strings. What is written reads back as the
 //! same case.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use crate::NestedCase;
 use crate::stubs;
@@ -149,6 +160,7 @@ impl NestedCase {
     ///
     /// # Panics
     /// Never: a case is plain data.
+    #[cfg_attr(not(test), expect(clippy::expect_used, reason = "a case is strings and numbers"))]
     pub fn to_json(&self) -> String {
         serde_json::to_string(&CaseText::from(self)).expect("a case is plain data")
     }

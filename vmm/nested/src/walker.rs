@@ -6,8 +6,8 @@ use crosswalk_guest::contents;
 use crosswalk_guest::layout::Arena;
 use mmu_core::AccessKind;
 use mmu_core::nested::{
-    AnyRule, NestedAlternative, NestedEnd, NestedMmu, NestedPrediction, NestedReference,
-    NestedSemantics, NestedUpdate,
+    AnyRule, NestedAlternative, NestedEnd, NestedError, NestedMmu, NestedPrediction,
+    NestedReference, NestedSemantics, NestedUpdate, NestedWalk,
 };
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,6 +21,14 @@ pub trait NestedWalker: Sync {
         memory: &CaseMemory<'_>,
         step: &Step,
     ) -> Option<NestedPrediction>;
+
+    /// The walk of one step on the tables of the case, reference by reference: by default that of the reference.
+    ///
+    /// # Errors
+    /// If the step leads to what is not known, and why.
+    fn walk_step(&self, case: &NestedCase, step: &Step) -> Result<NestedWalk, NestedError> {
+        REFERENCE.walk_step(case, step)
+    }
 
     /// Whether the processor enters L2.
     fn enters(&self, case: &NestedCase) -> bool {
@@ -44,8 +52,17 @@ impl<S: NestedSemantics + Sync> NestedWalker for Deciding<S> {
         memory: &CaseMemory<'_>,
         step: &Step,
     ) -> Option<NestedPrediction> {
-        let mmu = NestedMmu::with_semantics(self.0, case.guest, case.second, case.profile);
-        mmu.predict(memory, step.access()).ok()
+        self.mmu(case).predict(memory, step.access()).ok()
+    }
+
+    fn walk_step(&self, case: &NestedCase, step: &Step) -> Result<NestedWalk, NestedError> {
+        self.mmu(case).walk(&case.memory(), step.access())
+    }
+}
+
+impl<S: NestedSemantics> Deciding<S> {
+    fn mmu(&self, case: &NestedCase) -> NestedMmu<S> {
+        NestedMmu::with_semantics(self.0, case.guest, case.second, case.profile)
     }
 }
 

@@ -66,18 +66,27 @@ impl<'f> Opener<'f> {
     fn open_alike(self, interrupter: Interrupter) -> Result<Box<dyn Machine>, MachineError> {
         let machine = (self.open)(interrupter)?;
 
-        let line = line_of(machine.as_ref());
-        if line == *self.first {
-            return Ok(machine);
-        }
-        let first = self.first.describe();
-        let problem = format!(
-            "another machine of this run offers something else than the first: expected {first}, found \
-             {}; --jobs 1 runs one machine only",
-            line.describe()
-        );
-        Err(MachineError::Unavailable(problem))
+        check_alike(machine.as_ref(), self.first)?;
+        Ok(machine)
     }
+}
+
+/// Checks that a machine offers what the first one of a run does.
+///
+/// # Errors
+/// If it does not, and what it offers.
+pub fn check_alike(machine: &dyn Machine, first: &MachineLine) -> Result<(), MachineError> {
+    let line = line_of(machine);
+    if line == *first {
+        return Ok(());
+    }
+    let problem = format!(
+        "another machine of this run offers something else than the first: expected {}, found \
+         {}; --jobs 1 runs one machine only",
+        first.describe(),
+        line.describe()
+    );
+    Err(MachineError::Unavailable(problem))
 }
 
 /// What a machine is and offers, to compare it with another.

@@ -21,7 +21,7 @@ mod turn_queue;
 mod worker;
 
 pub use again::GivenCases;
-pub use fleet::{Fleet, OpenAnother};
+pub use fleet::{Fleet, OpenAnother, check_alike};
 
 use crate::campaign::tally::Tally;
 use crate::finding::known::Kind;

@@ -1,11 +1,14 @@
 //! `crosswalk conformance`: which rules the walkers that people use get right.
 
+mod nested;
+
 use super::failure::Failure;
 use super::jail::JailArguments;
 use super::output::{check_replaceable, finish, replace_file};
 use super::progress;
 use crate::campaign::predictor::Predictor;
 use crate::conformance::{Subject, Table, adapters, beside_this_program};
+use crate::corpus::nested::AnyCorpusReader;
 use crate::corpus::read::{CorpusItem, CorpusReader};
 use crate::report::conformance;
 use crate::report::document::VerdictWord;
@@ -20,6 +23,10 @@ pub(super) struct ConformanceArguments {
     /// The corpus whose cases are asked [default: the corpus that comes with the program]
     #[arg(value_name = "FILE")]
     corpus: Option<PathBuf>,
+    /// Table what recorded machines make of nested translation (NPT, EPT): without FILE those of the corpus that comes
+    /// with the program
+    #[arg(long)]
+    nested: bool,
     /// Also ask this walker: cmd:COMMAND, a program that answers cases, or mutant:ID
     #[arg(long)]
     walker: Vec<Predictor>,
@@ -44,8 +51,11 @@ pub(super) fn run(arguments: &ConformanceArguments) -> Result<ExitCode, Failure>
     if let Some(page) = &arguments.page {
         check_replaceable(page)?;
     }
+    let reader = match AnyCorpusReader::open(arguments.corpus.as_deref(), arguments.nested)? {
+        AnyCorpusReader::Nested(reader) => return nested::run(arguments, reader),
+        AnyCorpusReader::OneDimension(reader) => reader,
+    };
     let subjects = subjects(arguments)?;
-    let reader = CorpusReader::open_or_bundled(arguments.corpus.as_deref())?;
     let corpus = reader.name().to_owned();
     let table = fill_table(subjects, reader)?;
 

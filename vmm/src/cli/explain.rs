@@ -12,6 +12,7 @@ use super::nested_cases::is_nested;
 use super::output::{check_replaceable, finish, print_beside_verdict};
 use crate::campaign;
 use crate::campaign::known::KnownSource;
+use crate::campaign::predictor::Predictor;
 use crate::finding::Findings;
 use crate::finding::known::KnownFinding;
 use crate::generate::FullCaseName;
@@ -37,7 +38,7 @@ pub(super) struct ExplainArguments {
     case: String,
     /// Whose walk: reference, or mutant:ID
     #[arg(long, default_value = "reference")]
-    walker: WalkerSpec,
+    walker: Predictor,
     /// The processor, by the name of its generation [default: the processor of the case]
     #[arg(long, value_name = "NAME", value_parser = generations())]
     profile: Option<Profile>,
@@ -131,7 +132,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
             Some(Attempt::Unsupported(why)) => Some(why.clone()),
             _ => None,
         };
-        print_beside_verdict(&walk::explain(case, arguments.walker, seen));
+        print_beside_verdict(&walk::explain(case, arguments.walker(), seen));
         if arguments.tree {
             print_beside_verdict(&format!("\n{}", tree::draw(&walk::last_access(case))));
         }
@@ -146,12 +147,12 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
                 }
                 (attempt, _) => {
                     let attempt = attempt?;
-                    print_beside_verdict(&walk::beside(case, arguments.walker, &attempt));
-                    let shown = known.shown(arguments.walker, case, &attempt);
+                    print_beside_verdict(&walk::beside(case, arguments.walker(), &attempt));
+                    let shown = known.shown(arguments.walker(), case, &attempt);
                     if let Some(shown) = &shown {
                         print_beside_verdict(&walk::known_as(shown, known.are_forgiven));
                     }
-                    end = end.max(known.end(arguments.walker, case, &attempt, shown.as_deref()));
+                    end = end.max(known.end(arguments.walker(), case, &attempt, shown.as_deref()));
                 }
             }
         }
@@ -172,7 +173,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         }
     }
 
-    Ok(ending(end, &machines).exit_code())
+    Ok(ending(end, machines.is_empty()).exit_code())
 }
 
 /// How a case ended beside the walker, from the best to the gravest.
@@ -186,10 +187,10 @@ enum CaseEnd {
     Diverges,
 }
 
-/// How the command ends with the gravest end of its cases.
-fn ending(gravest: CaseEnd, machines: &[Box<dyn Machine>]) -> Ending {
+/// How the command ends with the gravest end of its cases, or if the walker was alone.
+fn ending(gravest: CaseEnd, is_alone: bool) -> Ending {
     let word = match gravest {
-        _ if machines.is_empty() => VerdictWord::Done,
+        _ if is_alone => VerdictWord::Done,
         CaseEnd::Agrees => VerdictWord::Agree,
         CaseEnd::NotRun => VerdictWord::NotRun,
         CaseEnd::Diverges => VerdictWord::Diverge,
@@ -206,7 +207,7 @@ struct KnownOnMachine {
 impl KnownOnMachine {
     fn load(arguments: &ExplainArguments, machine: &dyn Machine) -> Result<Self, Failure> {
         let source = arguments.known.clone().unwrap_or_default();
-        let known = source.load(arguments.walker, machine.identity())?;
+        let known = source.load(arguments.walker(), machine.identity())?;
         let are_forgiven = known.are_forgiven;
         let findings = known.collector(WalkerSpec::Reference, machine.capabilities());
         Ok(Self { findings, are_forgiven })
@@ -248,7 +249,7 @@ fn run_as_document(
     machines: &mut [Box<dyn Machine>],
     known: &[KnownOnMachine],
 ) -> Result<ExitCode, Failure> {
-    let walker = arguments.walker;
+    let walker = arguments.walker();
     let ran: Vec<_> = cases.iter().map(|case| run_on_each(machines, case)).collect();
     let mut explained = Vec::new();
     let mut end = CaseEnd::Agrees;
@@ -277,11 +278,11 @@ fn run_as_document(
             first.get_or_insert(attempt);
         }
 
-        explained.push(json::explained(case, arguments.walker, first.as_ref(), runs));
+        explained.push(json::explained(case, arguments.walker(), first.as_ref(), runs));
     }
 
-    let document = || json::document(arguments.walker, explained);
-    Ok(finish(true, ending(end, machines), document, String::new))
+    let document = || json::document(arguments.walker(), explained);
+    Ok(finish(true, ending(end, machines.is_empty()), document, String::new))
 }
 
 fn run_on_each(
@@ -298,10 +299,22 @@ impl ExplainArguments {
         name: Option<&FullCaseName>,
         booted: Option<MachineKind>,
     ) -> Result<(), Failure> {
-        if let Some(option) = self.options.first_option().filter(|_| !self.runs_cases()) {
-            let problem = format!("{option} is about a machine: expected --machine with it");
-            return Err(Failure::Input(problem));
+        match &self.walker {
+            Predictor::BuiltIn(_) => {}
+            Predictor::Nested(mutant) => {
+                let problem = format!(
+                    "--walker: mutant:{} is one of nested paging, the case is not",
+                    mutant.id
+                );
+                return Err(Failure::Input(problem));
+            }
+            Predictor::Program(_) => {
+                let problem = "--walker: a program is asked about cases by check and replay: expected \
+                               reference or mutant:ID";
+                return Err(Failure::Input(problem.into()));
+            }
         }
+        self.check_machine_options()?;
 
         let bare_name = name.filter(|name| name.origin.is_none());
         if let (Some(name), Some(kind)) = (bare_name, booted) {
@@ -324,6 +337,21 @@ impl ExplainArguments {
             )));
         }
         Ok(())
+    }
+
+    /// Checks that no option about machines would be ignored.
+    fn check_machine_options(&self) -> Result<(), Failure> {
+        match self.options.first_option().filter(|_| !self.runs_cases()) {
+            None => Ok(()),
+            Some(option) => Err(Failure::Input(format!(
+                "{option} is about a machine: expected --machine with it"
+            ))),
+        }
+    }
+
+    /// Whose walk a case of one dimension is explained by.
+    const fn walker(&self) -> WalkerSpec {
+        self.walker.judge()
     }
 
     /// Whether the user named a machine.

@@ -3,6 +3,7 @@
 use super::booter::Booter;
 use super::failure::{Failure, print_error};
 use super::image::no_image;
+use super::nested_cases::in_no_batch;
 use crate::image::NoImage;
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::tape::{Checksum, Token, digits};
@@ -12,6 +13,7 @@ use crosswalk_machine::log::{LogMachine, LogParts, LogProcessor, LogReader};
 use crosswalk_machine::memory::GuestMemory;
 use crosswalk_machine::tape::{Payload, TapeEncoder};
 use crosswalk_machine::{Capabilities, Identity, LeftOut};
+use crosswalk_nested::NestedCase;
 use crosswalk_nested::batch::encode;
 use crosswalk_nested::generate::CaseBatch;
 use std::collections::BTreeSet;
@@ -87,6 +89,20 @@ impl Booter {
             left_out: BTreeSet::new(),
         };
         Ok(LogMachine::new(parts, reader)?)
+    }
+
+    /// The same with these cases, each in a batch of its own.
+    pub(super) fn run_nested_alone(
+        &self,
+        cases: &[(String, NestedCase)],
+        offered: &Capabilities,
+    ) -> Result<LogMachine, Failure> {
+        let alone = cases.iter().map(|(name, case)| {
+            let arena = case.arena().ok_or_else(|| in_no_batch(name))?;
+            Ok(CaseBatch { arena, first: 0, cases: vec![case.clone()] })
+        });
+        let batches = alone.collect::<Result<Vec<_>, Failure>>()?;
+        self.run_nested(&batches, offered)
     }
 }
 

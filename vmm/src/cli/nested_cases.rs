@@ -2,17 +2,24 @@
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
+use super::output_arguments::OutputArguments;
+use crate::campaign::known::KnownSource;
+use crate::campaign::predictor::Predictor;
 use crate::file;
+use crate::report::document::{Ending, VerdictWord};
 use crosswalk_case::observation::Provenance;
 use crosswalk_machine::{Capabilities, Identity, Machine};
 use crosswalk_nested::NestedCase;
 use crosswalk_nested::generate::{NestedName, Stream};
 use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::walker::{NestedWalker, REFERENCE};
 use serde_json::value::RawValue;
 use std::path::Path;
 
 /// The longest file of cases that is read.
 const MAX_BYTES: u64 = 64 << 20;
+/// The longest file of known findings that is read.
+const MAX_KNOWN_BYTES: u64 = 1 << 20;
 
 /// Whether an argument is a case of nested paging, or a file with one.
 pub(super) fn is_nested(argument: &str) -> bool {
@@ -87,6 +94,11 @@ pub(super) fn named(name: NestedName, machine: &Capabilities) -> Result<NestedCa
     case.ok_or_else(|| Failure::Input(format!("{name}: there is no such index")))
 }
 
+/// Why a case cannot run.
+pub(super) fn in_no_batch(name: &str) -> Failure {
+    Failure::Input(format!("{name}: its tables are not in the memory of one batch"))
+}
+
 /// What is known of nested paging on a machine.
 pub(super) fn known_of(machine: &Identity) -> KnownNested {
     KnownNested::of(match (machine.kind.as_str(), machine.beneath.as_str()) {
@@ -94,6 +106,42 @@ pub(super) fn known_of(machine: &Identity) -> KnownNested {
         ("kvm", "tcg") => "kvm-on-tcg",
         (kind, _) => kind,
     })
+}
+
+/// What is known of it by the file that the user names; by default by the one that comes with the program.
+pub(super) fn load_known(source: &KnownSource, machine: &Identity) -> Result<KnownNested, Failure> {
+    match source {
+        KnownSource::File(path) => known_file(path),
+        KnownSource::Shipped | KnownSource::Unforgiven => Ok(known_of(machine)),
+    }
+}
+
+/// Reads a file of known findings.
+pub(super) fn known_file(path: &str) -> Result<KnownNested, Failure> {
+    let problem = |error: String| Failure::Input(format!("{path}: {error}"));
+    let text = file::read_input(Path::new(path), MAX_KNOWN_BYTES)
+        .map_err(|error| problem(error.to_string()))?;
+    KnownNested::from_toml(&text).map_err(problem)
+}
+
+/// Who predicts.
+pub(super) fn nested_walker(predictor: &Predictor) -> Result<&'static dyn NestedWalker, Failure> {
+    match predictor {
+        Predictor::Nested(mutant) => Ok(mutant.walker),
+        predictor if predictor.is_reference() => Ok(&REFERENCE),
+        other => Err(Failure::Input(format!(
+            "--walker {other} predicts one dimension only: expected reference or a mutant of nested paging; \
+             `crosswalk mutants --nested` lists them"
+        ))),
+    }
+}
+
+/// How a command ends with this verdict.
+pub(super) fn ending_of(verdict: VerdictWord, output: OutputArguments) -> Ending {
+    match verdict {
+        VerdictWord::Incomplete if output.allow_incomplete => Ending::ALLOWED_INCOMPLETE,
+        verdict => verdict.into(),
+    }
 }
 
 /// Who decides what a guest in the guest sees.

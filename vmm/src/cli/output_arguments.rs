@@ -82,11 +82,6 @@ impl OutputArguments {
         }
     }
 
-    /// Whether a text tells everything.
-    pub(super) const fn is_verbose(self) -> bool {
-        self.verbose
-    }
-
     /// How much a text tells.
     pub(super) const fn detail(self) -> Detail {
         match (self.quiet, self.verbose) {

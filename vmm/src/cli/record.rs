@@ -1,5 +1,7 @@
 //! `crosswalk record`: records what a machine does, for those who do not have it.
 
+mod nested;
+
 use super::booter::{Booter, modes_of};
 use super::corpus_file::write_corpus;
 use super::failure::Failure;
@@ -52,6 +54,9 @@ pub(super) struct RecordArguments {
     /// Record every case that is tried
     #[arg(long)]
     all: bool,
+    /// Record cases of nested paging instead (NPT, EPT), on a machine that runs a guest in its guest
+    #[arg(long)]
+    nested: bool,
     /// Run the cases of this corpus, each once, instead of drawing some: what `compare` needs of
     /// several machines. bundled is the corpus that comes with the program
     #[arg(long, value_name = "FILE|bundled", conflicts_with_all = ["all", "seed"])]
@@ -126,6 +131,9 @@ impl fmt::Display for CorpusName {
 const MAX_OF_ALL: u64 = 1_000_000;
 
 pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
+    if arguments.nested {
+        return nested::run(arguments);
+    }
     if arguments.all && arguments.cases > MAX_OF_ALL {
         let problem = format!("--all: expected --cases {MAX_OF_ALL} at most");
         return Err(Failure::Input(problem));

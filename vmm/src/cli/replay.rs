@@ -1,5 +1,7 @@
 //! `crosswalk replay`: compares what recorded machines did with a walker.
 
+mod nested;
+
 use super::cpu_time::cpu_seconds;
 use super::failure::Failure;
 use super::jail::JailArguments;
@@ -12,6 +14,7 @@ use super::stop_flag::{goes_on, stop_flag};
 use crate::campaign::journal::{RunLine, RunOptions};
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
+use crate::corpus::nested::AnyCorpusReader;
 use crate::corpus::read::CorpusReader;
 use crate::corpus::replay::{ReplayPlan, replay};
 use crate::report::{Resuming, RunFacts, corpus};
@@ -24,6 +27,9 @@ pub(super) struct ReplayArguments {
     /// A corpus that `record` wrote, or - for standard input [default: the corpus that comes with the program]
     #[arg(value_name = "FILE")]
     corpus: Option<PathBuf>,
+    /// Replay nested cases (NPT, EPT): without FILE those that come with the program
+    #[arg(long)]
+    nested: bool,
     #[command(flatten)]
     options: ReplayOptions,
 }
@@ -54,13 +60,31 @@ pub(super) struct ReplayOptions {
 }
 
 pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Failure> {
-    let reader = CorpusReader::open_or_bundled(arguments.corpus.as_deref())?;
-    run_reader(reader, "as asked", &arguments.options)
+    match AnyCorpusReader::open(arguments.corpus.as_deref(), arguments.nested)? {
+        AnyCorpusReader::Nested(reader) => nested::run(reader, &arguments.options),
+        AnyCorpusReader::OneDimension(reader) => {
+            arguments.options.check_one_dimension()?;
+            run_reader(reader, "as asked", &arguments.options)
+        }
+    }
 }
 
 /// Replays the corpus that comes with the program; `why` is the reason for it.
 pub(super) fn run_bundled(why: &str, options: &ReplayOptions) -> Result<ExitCode, Failure> {
     run_reader(CorpusReader::bundled()?, why, options)
+}
+
+impl ReplayOptions {
+    /// Refuses what is of nested paging.
+    fn check_one_dimension(&self) -> Result<(), Failure> {
+        match &self.walker {
+            Predictor::Nested(mutant) => Err(Failure::Input(format!(
+                "--walker: mutant:{} is one of nested paging, the corpus is not: --nested",
+                mutant.id
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn run_reader(

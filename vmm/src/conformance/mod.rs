@@ -13,6 +13,7 @@ mod column;
 pub mod machines;
 pub mod mark;
 mod marks;
+pub mod nested;
 pub mod process;
 pub mod score;
 mod side;

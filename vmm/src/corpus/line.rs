@@ -8,6 +8,9 @@ use crosswalk_machine::MachineLine;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+/// How a corpus of nested cases begins, which has another first line.
+pub(super) const NESTED: &[u8] = b"{\"nested_corpus\"";
+
 /// The first line of a section.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,12 +76,7 @@ impl SourceLine {
         let FormatVersion { corpus } = parse::<FormatVersion>(text).map_err(|problem| {
             format!("expected the first line of a corpus, with its version: {problem}")
         })?;
-        if corpus != FORMAT {
-            return Err(format!(
-                "expected version {FORMAT} of the format, found {corpus}: another version of \
-                 crosswalk wrote it"
-            ));
-        }
+        check_version(FORMAT, corpus)?;
 
         let line: Self = parse(text)?;
         let source = Source {
@@ -141,8 +139,18 @@ impl EndLine {
     }
 }
 
+/// Checks the version of a format.
+pub(super) fn check_version(expected: u32, found: u32) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!(
+        "expected version {expected} of the format, found {found}: another version of crosswalk wrote it"
+    ))
+}
+
 /// Parses a line. An error names the field.
-fn parse<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, String> {
+pub(super) fn parse<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let problem = error.inner();

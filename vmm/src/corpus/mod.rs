@@ -22,6 +22,7 @@ pub mod filter;
 mod line;
 mod machines;
 mod microcode;
+pub mod nested;
 mod observed;
 pub mod read;
 pub mod record;

@@ -106,10 +106,10 @@ impl From<SavedRipText> for SavedRip {
 /// A table entry before and after the access.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EntryAfterText {
-    address: Hex,
-    before: Hex,
-    after: Hex,
+pub(super) struct EntryAfterText {
+    pub(super) address: Hex,
+    pub(super) before: Hex,
+    pub(super) after: Hex,
 }
 
 /// An access to an address without memory.

@@ -92,7 +92,8 @@ fn try_cases(
     Ok((tried, if options.all { all } else { selection.finish() }))
 }
 
-fn source(machine: &dyn Machine, seed: u64, tried: u64) -> Source {
+/// Where and how a section is recorded.
+pub(super) fn source(machine: &dyn Machine, seed: u64, tried: u64) -> Source {
     let identity = machine.identity();
     let is_emulated = identity.version.is_some();
 

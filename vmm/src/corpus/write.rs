@@ -12,12 +12,17 @@ use std::io::{self, Write};
 ///
 /// # Panics
 /// Never: a section holds nothing that JSON cannot represent.
-#[cfg_attr(not(test), expect(clippy::expect_used, reason = "memory takes every byte"))]
 pub fn section(source: &Source, cases: &[Recorded]) -> String {
+    section_of(&source_line(source), cases.iter().map(case_line))
+}
+
+/// A section of these lines, which have their line feeds.
+#[cfg_attr(not(test), expect(clippy::expect_used, reason = "memory takes every byte"))]
+pub(super) fn section_of(first: &str, cases: impl IntoIterator<Item = String>) -> String {
     let mut writer = SectionWriter::new(Vec::new());
-    let mut write = || -> io::Result<()> {
-        writer.begin(&source_line(source))?;
-        cases.iter().try_for_each(|recorded| writer.case(&case_line(recorded)))?;
+    let write = || -> io::Result<()> {
+        writer.begin(first)?;
+        cases.into_iter().try_for_each(|case| writer.case(&case))?;
         writer.end()
     };
     write().expect("memory takes every byte");

@@ -18,7 +18,10 @@ use super::inspect::walk::WalkDocument;
 use super::litmus::{LitmusDocument, LitmusMutantsDocument};
 use super::machines::json::MachinesDocument;
 use super::mutants::MutantsDocument;
-use super::nested::{NestedDocument, NestedMutantsDocument};
+use super::nested::{
+    NestedConformanceDocument, NestedDocument, NestedExplainDocument, NestedMutantsDocument,
+    NestedRecordDocument,
+};
 use super::rules::RulesDocument;
 use super::run::json::RunDocument;
 use super::run::side_by_side::SideBySideDocument;
@@ -54,7 +57,10 @@ fn all() -> Vec<(&'static str, Value)> {
         ("maps-tree", schema_of::<TreeDocument<'_>>("maps-tree")),
         ("mutants", schema_of::<MutantsDocument<'_>>("mutants")),
         ("nested", schema_of::<NestedDocument<'_>>("nested")),
+        ("nested-conformance", schema_of::<NestedConformanceDocument<'_>>("nested-conformance")),
+        ("nested-explain", schema_of::<NestedExplainDocument<'_>>("nested-explain")),
         ("nested-mutants", schema_of::<NestedMutantsDocument<'_>>("nested-mutants")),
+        ("nested-record", schema_of::<NestedRecordDocument<'_>>("nested-record")),
         ("record", schema_of::<RecordDocument<'_>>("record")),
         ("rmap", schema_of::<ReverseDocument<'_>>("rmap")),
         ("rules", schema_of::<RulesDocument<'_>>("rules")),

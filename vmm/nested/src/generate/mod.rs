@@ -21,7 +21,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 pub(crate) use state::ept_capabilities;
-pub use state::{Unoffered, settings};
+pub use state::{SecondLevels, Unoffered, second_levels, settings};
 use std::fmt;
 use std::str::FromStr;
 
@@ -131,17 +131,33 @@ impl Stream {
         }
     }
 
-    /// A batch.
-    pub fn batch(&self, number: u64) -> CaseBatch {
-        let arena = Arena::for_batch(number);
-        let kinds = self.settings.len() as u64;
-        let host = &self.settings[(number % kinds) as usize];
+    /// Number of second levels, which take turns.
+    pub const fn second_levels(&self) -> u64 {
+        self.settings.len() as u64
+    }
+
+    /// Number of cases in a batch.
+    pub fn cases_of(&self, number: u64) -> u64 {
+        lanes_of(&self.setting(number).1) as u64
+    }
+
+    /// What the cases of a batch share, and where their chances come from.
+    fn setting(&self, number: u64) -> (Xoshiro256PlusPlus, Setting) {
+        let host = &self.settings[(number % self.second_levels()) as usize];
         let seed = self.seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let setting = host.draw(&mut rng);
+        (rng, setting)
+    }
+
+    /// A batch.
+    pub fn batch(&self, number: u64) -> CaseBatch {
+        let arena = Arena::for_batch(number);
+        let kinds = self.second_levels();
+        let (mut rng, setting) = self.setting(number);
 
         let levels = levels(setting.second.mode()).len();
-        let lanes = places::lanes(levels).min(STRIDE as usize);
+        let lanes = lanes_of(&setting);
         let lane = |lane| {
             let places = Places::new(arena, lane, levels);
             let index = number / kinds * lanes as u64 + lane as u64;
@@ -204,6 +220,12 @@ impl Stream {
     }
 }
 
+/// Number of cases in a batch with this second level.
+fn lanes_of(setting: &Setting) -> usize {
+    let levels = levels(setting.second.mode()).len();
+    places::lanes(levels).min(STRIDE as usize)
+}
+
 /// A plain case: every right in both dimensions, any state of the guest, any access.
 fn plain<R: Rng>(rng: &mut R, setting: Setting, places: Places) -> (NestedCase, Builder<'_, R>) {
     let guest = state::guest(rng, &setting);
@@ -255,6 +277,9 @@ fn stays_in_its_lane(case: &NestedCase, places: Places) -> bool {
     let frames = places.arena().data_frames(places.lane());
     ends_within(&REFERENCE, case, frames) && ends_within(&Quirked(Quirks::all()), case, frames)
 }
+
+#[cfg(test)]
+pub(crate) use tests::machine_with_npt;
 
 #[cfg(test)]
 mod tests;

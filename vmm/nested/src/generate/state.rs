@@ -59,6 +59,49 @@ pub fn settings(machine: &Capabilities) -> Result<Vec<HostSetting>, Unoffered> {
     Ok(kinds.into_iter().map(|kind| HostSetting { profile, kind }).collect())
 }
 
+/// The second levels that a machine offers, all of one kind.
+#[derive(Clone, Debug)]
+pub struct SecondLevels {
+    /// Their formats, each by the paging mode that has as many levels.
+    pub formats: Vec<PagingMode>,
+    /// What EPT can do, if that is their kind; otherwise it is NPT.
+    pub ept: Option<EptCapabilities>,
+}
+
+impl SecondLevels {
+    /// The name of the kind: `npt` or `ept`.
+    pub const fn name(&self) -> &'static str {
+        if self.ept.is_some() { "ept" } else { "npt" }
+    }
+
+    /// What EPT can do, by the names that cases have.
+    pub fn capability_names(&self) -> Vec<String> {
+        let capabilities = self.ept.unwrap_or(EptCapabilities::empty());
+        capabilities.iter_names().map(|(name, _)| name.to_lowercase()).collect()
+    }
+}
+
+/// The second levels that a machine offers, to be told.
+///
+/// # Errors
+/// If there is none, and why.
+pub fn second_levels(machine: &Capabilities) -> Result<SecondLevels, Unoffered> {
+    let mut levels = SecondLevels { formats: Vec::new(), ept: None };
+    for setting in settings(machine)? {
+        match setting.kind {
+            HostKind::Npt(mode) => levels.formats.push(mode),
+            HostKind::Ept(capabilities) => {
+                levels.ept = Some(capabilities);
+                levels.formats.push(PagingMode::FourLevel);
+                if capabilities.contains(EptCapabilities::FIVE_LEVELS) {
+                    levels.formats.push(PagingMode::FiveLevel);
+                }
+            }
+        }
+    }
+    Ok(levels)
+}
+
 /// What a processor can do with extended page tables.
 pub(crate) fn ept_capabilities(vmx: &Vmx) -> EptCapabilities {
     const MODE_BASED_EXECUTE: u32 = 1 << 22;

@@ -5,7 +5,7 @@ use mmu_core::Profile;
 use std::collections::{BTreeSet, HashSet};
 
 /// A machine with NPT in every format.
-fn machine() -> Capabilities {
+pub(crate) fn machine_with_npt() -> Capabilities {
     let profile = Profile { physical_address_bits: 40, ..Profile::generation("zen-3").unwrap() };
     Capabilities {
         virtualization: Ok(Virtualization::Svm { nested_paging: true, asids: 16 }),
@@ -17,7 +17,7 @@ fn machine() -> Capabilities {
 #[test]
 fn lanes_share_no_word_and_all_tables_are_in_one_arena() {
     for generator in Generator::ALL {
-        let stream = Stream::new(generator, 7, &machine()).unwrap();
+        let stream = Stream::new(generator, 7, &machine_with_npt()).unwrap();
         for number in 0..40 {
             let batch = stream.batch(number);
             let mut used = HashSet::new();
@@ -34,7 +34,7 @@ fn lanes_share_no_word_and_all_tables_are_in_one_arena() {
 
 #[test]
 fn a_case_is_the_same_by_its_name_and_after_its_text_form() {
-    let stream = Stream::new(Generator::Random, 3, &machine()).unwrap();
+    let stream = Stream::new(Generator::Random, 3, &machine_with_npt()).unwrap();
     for number in [0, 1, 2, 9] {
         let batch = stream.batch(number);
         for (lane, case) in (0..).zip(&batch.cases) {
@@ -50,13 +50,13 @@ fn a_case_is_the_same_by_its_name_and_after_its_text_form() {
 /// Every outcome is among what a batch of each second level shows, and no prediction is missing.
 #[test]
 fn cases_end_in_every_way() {
-    let stream = Stream::new(Generator::Random, 11, &machine()).unwrap();
+    let stream = Stream::new(Generator::Random, 11, &machine_with_npt()).unwrap();
     let mut ends = BTreeSet::new();
     for number in 0..24 {
         for case in stream.batch(number).cases {
             let prediction = predict(&REFERENCE, &case);
             let first = prediction.alternatives.first().expect("everything is predicted");
-            ends.insert(crate::campaign::kind_of_end(&first.end));
+            ends.insert(crate::tally::kind_of_end(&first.end));
         }
     }
     let expected = ["completes", "guest fault", "nested page fault", "not entered"];
@@ -65,7 +65,7 @@ fn cases_end_in_every_way() {
 
 #[test]
 fn a_machine_without_guests_in_guests_says_why() {
-    let machine = Capabilities { virtualization: Err("it has none".into()), ..machine() };
+    let machine = Capabilities { virtualization: Err("it has none".into()), ..machine_with_npt() };
     let error = Stream::new(Generator::Random, 1, &machine).unwrap_err();
     assert_eq!(error.to_string(), "it has none");
 }

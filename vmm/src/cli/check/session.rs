@@ -32,6 +32,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+/// What is wrong with a shard whose run nobody can repeat.
+pub(super) const SHARD_WITHOUT_SEED: &str =
+    "--shard needs --seed or --exhaustive: all shards must have the same cases";
+
 /// A run on a machine.
 pub(super) struct Session<'a> {
     arguments: &'a CheckArguments,
@@ -84,7 +88,7 @@ impl<'a> Session<'a> {
         let run = arguments.run_line(generator, &modes, identity, capabilities);
         let plan = arguments.plan(generator, &modes, known, capabilities);
         let progress = CampaignProgress::start(&plan, capabilities);
-        let machines = arguments.machines(&plan, identity);
+        let machines = arguments.machines_for(plan.schedule.about_cases(), identity);
         let live = arguments.live.as_deref();
         let live = live.map(|path| LiveSocket::of_running(path, machine.as_ref())).transpose()?;
 
@@ -256,9 +260,7 @@ impl CheckArguments {
 
         let seed = self.seed.or(earlier.map(|checkpoint| checkpoint.run.seed.0));
         if seed.is_none() && self.shard.is_some() {
-            let problem =
-                "--shard needs --seed or --exhaustive: all shards must have the same cases";
-            return Err(Failure::Input(problem.into()));
+            return Err(Failure::Input(SHARD_WITHOUT_SEED.into()));
         }
 
         let seed = seed.unwrap_or_else(rand::random);
@@ -318,7 +320,7 @@ impl CheckArguments {
 
     /// The number of machines that run: no more than there are pairs of batches and, unless the user
     /// asked for them, than are worth starting.
-    fn machines(&self, plan: &CampaignPlan, identity: &Identity) -> usize {
+    pub(super) fn machines_for(&self, cases: Option<u64>, identity: &Identity) -> usize {
         /// A QEMU takes about as much CPU time to start as a quarter of these cases.
         const CASES_WORTH_A_START: u64 = 50_000;
         const CASES_OF_A_PAIR: u64 = 2 * MAX_LANES as u64;
@@ -338,7 +340,7 @@ impl CheckArguments {
             }
         };
 
-        let cases = plan.schedule.about_cases().unwrap_or(u64::MAX);
+        let cases = cases.unwrap_or(u64::MAX);
         wanted.min(cases.div_ceil(cases_of_each)).max(1) as usize
     }
 
@@ -349,7 +351,7 @@ impl CheckArguments {
         }
     }
 
-    fn whole_or_shard(&self) -> Shard {
+    pub(super) fn whole_or_shard(&self) -> Shard {
         self.shard.unwrap_or(Shard::WHOLE)
     }
 }

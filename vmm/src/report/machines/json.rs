@@ -1,5 +1,6 @@
 //! What this host offers, for scripts. The names of fields are part of the contract.
 
+use super::virtualization::{VirtualizationJson, virtualization};
 use crate::report::BootedOffer;
 use crate::report::document::Document;
 use crate::report::jail::{JailJson, jail};
@@ -45,6 +46,8 @@ struct OfferJson<'r> {
     no_implicit_accesses: Option<&'r str>,
     /// Why code in compatibility mode cannot be run, if it cannot.
     no_compatibility_mode: Option<&'r str>,
+    /// Guests in its guest; null where nothing was opened.
+    virtualization: Option<VirtualizationJson>,
     /// Of an emulator that boots images: its name and version.
     #[serde(skip_serializing_if = "Option::is_none")]
     emulator: Option<&'r str>,
@@ -106,6 +109,7 @@ fn offer_json<'r>(
             provenance: None,
             no_implicit_accesses: None,
             no_compatibility_mode: None,
+            virtualization: None,
             emulator: None,
             models: Vec::new(),
         };
@@ -143,6 +147,7 @@ fn offer_json<'r>(
         ])),
         no_implicit_accesses: capabilities.implicit_accesses.as_ref().err().map(String::as_str),
         no_compatibility_mode: capabilities.compatibility.as_ref().err().map(String::as_str),
+        virtualization: Some(virtualization(capabilities)),
         emulator: None,
         models: Vec::new(),
     }

@@ -1,6 +1,7 @@
 //! What this host offers: for people here, and as JSON.
 
 pub mod json;
+mod virtualization;
 
 use crate::report::BootedOffer;
 use crate::report::run::text::{describe_features_not_run, describe_identity};
@@ -114,4 +115,5 @@ fn describe_machine(text: &mut String, machine: &dyn Machine) {
     if let Err(why) = &capabilities.compatibility {
         line(text, &format!("Compatibility mode cannot be tested: {why}."));
     }
+    virtualization::describe(text, capabilities);
 }

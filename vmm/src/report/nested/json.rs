@@ -3,24 +3,30 @@
 use super::NestedFacts;
 use crate::report::document::Document;
 use crate::report::machine::{MachineJson, machine};
+use crate::report::run::json::{SourceJson, source_json};
 use crate::report::style::count::{Count, by_name};
 use crosswalk_case::Decimal;
 use crosswalk_nested::NestedCase;
-use crosswalk_nested::campaign::{NestedFinding, NestedTally, Signature};
 use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::tally::{NestedFinding, NestedTally, Signature};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A run of nested cases: `check --nested`.
+/// A run of nested cases, `check --nested`, or a replay of recorded ones.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::report) struct NestedDocument<'r> {
     /// The machine.
     machine: MachineJson<'r>,
-    /// How the cases were chosen: `random`, `guided`, `exhaustive` or `given`.
+    /// Of a replay: where its cases were recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceJson<'r>>,
+    /// How the cases were chosen: `random`, `guided`, `exhaustive`, `given`, or `recorded`.
     generator: &'r str,
     /// The seed of the cases, as a decimal string.
     seed: Option<Decimal>,
+    /// Which part of the run this is.
+    shard: NestedShardJson,
     /// Who predicts.
     walker: &'r str,
     /// Whether everything that was asked for was run.
@@ -43,6 +49,16 @@ pub(in crate::report) struct NestedDocument<'r> {
 
 impl Document for NestedDocument<'_> {
     const SCHEMA: u32 = 1;
+}
+
+/// A part of a run.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct NestedShardJson {
+    /// Its number, from 0.
+    index: Count,
+    /// The number of parts; 1 if it is the whole.
+    count: Count,
 }
 
 /// The number of cases, by what came of them.
@@ -75,7 +91,7 @@ struct NestedChoiceJson {
     cases: Count,
 }
 
-/// Divergences of one kind.
+/// Divergences of one kind: those that are known for the same reasons, or those that are new and differ alike.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct NestedFindingJson<'r> {
@@ -83,9 +99,9 @@ struct NestedFindingJson<'r> {
     known: Vec<NestedKnownJson<'r>>,
     /// The number of cases.
     cases: Count,
-    /// How they should end.
+    /// How they should end; of known ones, how the example should.
     expected_end: &'static str,
-    /// How they ended.
+    /// How they ended; of known ones, how the example did.
     seen_end: &'static str,
     /// The name of the first of them.
     name: String,
@@ -142,8 +158,10 @@ pub fn document<'r>(facts: &NestedFacts<'r>, tally: &'r NestedTally) -> impl Doc
     let unsupported: u64 = tally.unsupported.values().sum();
     NestedDocument {
         machine: machine(facts.identity, facts.capabilities),
+        sources: facts.sources.iter().map(|(source, cases)| source_json(source, *cases)).collect(),
         generator: facts.generator,
         seed: facts.seed.map(Decimal),
+        shard: NestedShardJson { index: facts.shard.index.into(), count: facts.shard.count.into() },
         walker: facts.walker,
         complete: facts.complete,
         seconds: facts.seconds,
@@ -188,15 +206,17 @@ fn finding<'r>(
             manual: &known.manual,
         })
     };
+    let (expected_end, seen_end) = found.example.ends;
     NestedFindingJson {
-        known: signature.known.iter().filter_map(of_id).collect(),
+        known: signature.known().iter().filter_map(of_id).collect(),
         cases: found.cases.into(),
-        expected_end: signature.expected,
-        seen_end: signature.seen,
+        expected_end,
+        seen_end,
         name: found.name.clone(),
-        example: &found.example,
-        expected: &found.expected,
+        example: &found.example.case,
+        expected: &found.example.expected,
         differences: found
+            .example
             .differences
             .iter()
             .map(|difference| NestedDifferenceJson {

@@ -1,21 +1,32 @@
 //! A run of nested cases, and one of them drawn: as text and as JSON.
 
+mod conformance;
 mod json;
 mod mutants;
+mod recorded;
 mod text;
 mod walk;
 
+pub use conformance::{conformance_document, conformance_text};
 pub use json::document;
 pub use mutants::{mutants_document, mutants_text};
+pub use recorded::{RecordedNestedSection, recorded_document, recorded_text, replay_heading};
 pub use text::{heading, summary};
-pub use walk::{draw, explain};
+pub use walk::json::{RunOfNestedCase, document as explained_document, explained};
+pub use walk::{draw, explain, known_as, on_machine};
 
 #[cfg(test)]
-pub(in crate::report) use {json::NestedDocument, mutants::NestedMutantsDocument};
+pub(in crate::report) use {
+    conformance::NestedConformanceDocument, json::NestedDocument, mutants::NestedMutantsDocument,
+    recorded::NestedRecordDocument, walk::json::NestedExplainDocument,
+};
 
+use crate::corpus::Source;
+use crate::generate::Shard;
+use crate::report::document::VerdictWord;
 use crosswalk_machine::{Capabilities, Identity};
-use crosswalk_nested::campaign::NestedTally;
 use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::tally::NestedTally;
 
 /// What a report says about a run besides its counts.
 #[derive(Clone, Copy)]
@@ -24,10 +35,14 @@ pub struct NestedFacts<'r> {
     pub identity: &'r Identity,
     /// What it offers.
     pub capabilities: &'r Capabilities,
-    /// How the cases were chosen: `random`, `guided`, `exhaustive` or `given`.
+    /// Of a replay: where its cases were recorded, and how many of each.
+    pub sources: &'r [(Source, u64)],
+    /// How the cases were chosen: `random`, `guided`, `exhaustive`, `given` or `recorded`.
     pub generator: &'r str,
     /// The seed, if there is one.
     pub seed: Option<u64>,
+    /// Which part of the run it is.
+    pub shard: Shard,
     /// Who predicts.
     pub walker: &'r str,
     /// What the machine is known to do.
@@ -38,7 +53,18 @@ pub struct NestedFacts<'r> {
     pub seconds: f64,
 }
 
-/// Number of cases that were compared.
-pub const fn compared(tally: &NestedTally) -> u64 {
-    tally.agree + tally.diverge
+/// The result in a word.
+pub fn verdict(facts: &NestedFacts<'_>, tally: &NestedTally) -> VerdictWord {
+    let is_part = facts.shard != Shard::WHOLE;
+    if tally.cases == 0 && is_part && facts.complete {
+        VerdictWord::Done
+    } else if tally.agree + tally.diverge == 0 {
+        VerdictWord::NothingCompared
+    } else if tally.unknown() > 0 {
+        VerdictWord::Diverge
+    } else if facts.complete {
+        VerdictWord::Agree
+    } else {
+        VerdictWord::Incomplete
+    }
 }

@@ -1,11 +1,13 @@
 //! A run of nested cases for people, in 80 columns.
 
-use super::{NestedFacts, compared};
+use super::NestedFacts;
+use crate::report::document::VerdictWord;
+use crate::report::run::text::Detail;
 use crate::report::style::number::{cases, counted, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crosswalk_machine::nested::Virtualization;
 use crosswalk_machine::{Capabilities, Identity};
-use crosswalk_nested::campaign::{NestedFinding, NestedTally, Signature};
+use crosswalk_nested::tally::{NestedFinding, NestedTally};
 
 /// What is about to run.
 pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, what: &str) -> String {
@@ -29,37 +31,47 @@ fn of_width(capabilities: &Capabilities) -> String {
     format!("MAXPHYADDR {}", capabilities.profile.physical_address_bits)
 }
 
-/// The result of a run.
-pub fn summary(facts: &NestedFacts<'_>, tally: &NestedTally, is_verbose: bool) -> String {
+/// The result of a run. The heading is what has not been told yet of one that is over.
+pub fn summary(
+    facts: &NestedFacts<'_>,
+    tally: &NestedTally,
+    heading: &str,
+    detail: Detail,
+) -> String {
     let mut text = String::new();
-    line(&mut text, &format!("{}\n", verdict(facts, tally)));
+    if detail == Detail::Quiet {
+        new_findings(&mut text, tally);
+        line(&mut text, &verdict(facts, tally));
+        return text;
+    }
 
+    line(&mut text, &format!("{}\n", verdict(facts, tally)));
+    text.push_str(heading);
     ends(&mut text, tally);
-    if is_verbose {
+    if detail == Detail::Verbose {
         rules(&mut text, tally);
     }
     choices(&mut text, tally);
     for (why, count) in &tally.unsupported {
         line(&mut text, &format!("not run   {}: {why}", cases(*count)));
     }
-    findings(&mut text, facts, tally);
+    new_findings(&mut text, tally);
+    known_findings(&mut text, facts, tally);
     line(&mut text, &verdict(facts, tally));
     text
 }
 
 /// The result in a sentence, which is the first and the last line.
 fn verdict(facts: &NestedFacts<'_>, tally: &NestedTally) -> String {
-    let badge = if compared(tally) == 0 {
-        "NOTHING COMPARED"
-    } else if tally.unknown() > 0 {
-        "DIVERGE"
-    } else if facts.complete {
-        "AGREE"
-    } else {
-        "INCOMPLETE"
+    let badge = match super::verdict(facts, tally) {
+        VerdictWord::Done => "NOTHING TO DO",
+        VerdictWord::NothingCompared => "NOTHING COMPARED",
+        VerdictWord::Diverge => "DIVERGE",
+        VerdictWord::Incomplete => "INCOMPLETE",
+        _ => "AGREE",
     };
     let seconds = facts.seconds;
-    let new = tally.findings.keys().filter(|signature| signature.known.is_empty()).count();
+    let new = tally.findings.keys().filter(|signature| !signature.is_known()).count();
     format!(
         "{badge}  {} in {seconds:.1} s: {} agree, {} differ as known, {} differ in a new way ({}).",
         cases(tally.cases),
@@ -102,36 +114,36 @@ fn choices(text: &mut String, tally: &NestedTally) {
     text.push_str("\n\n");
 }
 
-/// The findings: first those that are new.
-fn findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally) {
-    let mut all: Vec<_> = tally.findings.iter().collect();
-    all.sort_by_key(|(signature, found)| {
-        (!signature.known.is_empty(), std::cmp::Reverse(found.cases))
-    });
+/// The findings that are new, those of most cases first.
+fn new_findings(text: &mut String, tally: &NestedTally) {
+    let new = tally.findings.iter().filter(|(signature, _)| !signature.is_known());
+    let mut new: Vec<&NestedFinding> = new.map(|(_, found)| found).collect();
+    new.sort_by_key(|found| std::cmp::Reverse(found.cases));
+    for found in new {
+        new_finding(text, found);
+    }
+}
 
-    for (signature, found) in all {
-        if signature.known.is_empty() {
-            new_finding(text, signature, found);
-        }
-    }
-    for id in facts.known.findings().iter().map(|finding| &finding.id) {
-        let of_id = tally.findings.iter().filter(|(signature, _)| signature.known.contains(id));
+/// The known findings, a line for each.
+fn known_findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally) {
+    for known in facts.known.findings() {
+        let of_id =
+            tally.findings.iter().filter(|(signature, _)| signature.known().contains(&known.id));
         let count: u64 = of_id.map(|(_, found)| found.cases).sum();
-        if count > 0
-            && let Some(known) = facts.known.finding(id)
-        {
-            line(text, &format!("known {id}  {}: {} ({})", cases(count), known.title, known.rule));
+        if count > 0 {
+            let (id, title, rule) = (&known.id, &known.title, &known.rule);
+            line(text, &format!("known {id}  {}: {title} ({rule})", cases(count)));
         }
     }
-    if !tally.findings.is_empty() {
+    if tally.known > 0 {
         text.push('\n');
     }
 }
 
-fn new_finding(text: &mut String, signature: &Signature, found: &NestedFinding) {
-    let Signature { expected, seen, .. } = signature;
+fn new_finding(text: &mut String, found: &NestedFinding) {
+    let (expected, seen) = found.example.ends;
     line(text, &format!("NEW  {}: expected {expected}, seen {seen}", cases(found.cases)));
-    for difference in &found.differences {
+    for difference in &found.example.differences {
         line(text, &format!("     {difference}"));
     }
     if let Some((shown, runs)) = found.shows {
@@ -140,6 +152,6 @@ fn new_finding(text: &mut String, signature: &Signature, found: &NestedFinding) 
     line(text, &format!("     {}", found.name));
     // The case is for a program: it is not broken.
     text.push_str("     ");
-    text.push_str(&found.example.to_json());
+    text.push_str(&found.example.case.to_json());
     text.push_str("\n\n");
 }

@@ -305,7 +305,7 @@ fn breakdown_json(breakdown: &Breakdown) -> BTreeMap<&'static str, f64> {
 /// Where the cases of a replay were recorded.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct SourceJson<'r> {
+pub(in crate::report) struct SourceJson<'r> {
     /// The machine, as the corpus has it.
     machine: &'r MachineLine,
     /// The microcode revision of the processor, as Linux shows it.
@@ -320,7 +320,8 @@ struct SourceJson<'r> {
     cases: Count,
 }
 
-fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
+/// A source, and how many of its cases were replayed.
+pub(in crate::report) fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
     let Source { crosswalk, machine, microcode, seed, tried } = source;
     SourceJson {
         machine,

@@ -1,12 +1,16 @@
 //! A nested case drawn: both dimensions, every reference to memory in order, and where it ends.
 
+pub(super) mod json;
+
 use crate::report::style::number::counted;
 use crate::report::style::table::line;
+use crosswalk_machine::Identity;
+use crosswalk_nested::known::KnownNestedFinding;
 use crosswalk_nested::observation::NestedAttempt;
 use crosswalk_nested::verdict::{NestedVerdict, judge};
 use crosswalk_nested::walker::{NestedWalker, predict};
 use crosswalk_nested::{NestedCase, Step};
-use mmu_core::nested::{Dimension, EntryReference, Ept, NestedMmu, NestedRights, SecondLevel};
+use mmu_core::nested::{Dimension, EntryReference, Ept, NestedRights, SecondLevel};
 use mmu_core::x86::format::{EntryBits, EntryKind};
 use mmu_core::x86::semantics::EntryError;
 use mmu_core::{Access, ControlState, Cr0, Cr4, Efer, PagingMode};
@@ -17,7 +21,7 @@ pub fn explain(case: &NestedCase, walker: &dyn NestedWalker) -> String {
     let mut text = String::new();
     describe_states(&mut text, case);
     for step in case.steps() {
-        draw_step(&mut text, case, &step);
+        draw_step(&mut text, case, walker, &step);
     }
 
     let prediction = predict(walker, case);
@@ -44,6 +48,12 @@ pub fn explain(case: &NestedCase, walker: &dyn NestedWalker) -> String {
     let rules: Vec<_> = prediction.rules.iter().map(|rule| rule.id()).collect();
     line(&mut text, &format!("rules     {}\n", rules.join(" ")));
     text
+}
+
+/// Which machine the following is about.
+pub fn on_machine(identity: &Identity) -> String {
+    let what = identity.version.as_ref().unwrap_or(&identity.cpu);
+    format!("{} ({}): {what}\n", identity.kind, identity.flavour)
 }
 
 /// What a machine did with a case, and whether it is allowed.
@@ -79,6 +89,19 @@ pub fn draw(case: &NestedCase, walker: &dyn NestedWalker, attempt: &NestedAttemp
         }
         NestedVerdict::Unsupported(_) => line(&mut text, "verdict   NOT RUN"),
         NestedVerdict::Unpredicted => line(&mut text, "verdict   NOTHING COMPARED"),
+    }
+    text
+}
+
+/// The known findings that explain what a machine did, a line for each.
+pub fn known_as<'k>(
+    known: impl Iterator<Item = &'k KnownNestedFinding>,
+    are_forgiven: bool,
+) -> String {
+    let mut text = String::new();
+    for KnownNestedFinding { id, title, .. } in known {
+        let note = if are_forgiven { "" } else { " (not forgiven)" };
+        line(&mut text, &format!("known     {id}: {title}{note}"));
     }
     text
 }
@@ -128,17 +151,15 @@ fn flags_of(state: &ControlState) -> String {
 
 /// One step, with every reference. Those of the second level are indented: they translate the address of the guest's
 /// entry below them, or of the page.
-fn draw_step(text: &mut String, case: &NestedCase, step: &Step) {
-    let access = step.access();
+fn draw_step(text: &mut String, case: &NestedCase, walker: &dyn NestedWalker, step: &Step) {
     let what = match step {
         Step::Instruction(_) => "the instruction is fetched",
         Step::Access(_) => "the access",
         Step::Return(_) => "what was fetched returns",
     };
-    line(text, &format!("{what}: {}", in_words(access)));
+    line(text, &format!("{what}: {}", in_words(step.access())));
 
-    let mmu = NestedMmu::new(case.guest, case.second, case.profile);
-    match mmu.walk(&case.memory(), access) {
+    match walker.walk_step(case, step) {
         Ok(walk) => {
             for (number, reference) in (1..).zip(&walk.references) {
                 draw_reference(text, number, reference);
