@@ -80,7 +80,8 @@ impl Booter {
     /// The kinds of cases that it does not survive.
     pub(super) fn does_not_survive(&self) -> LeftOut {
         match &self.emulator {
-            BootedEmulator::Bochs { .. } => LeftOut::empty(),
+            // It takes the pages of the guest's ring 0 for user pages, which have key 0 (X2 of known/bochs.toml).
+            BootedEmulator::Bochs { .. } => LeftOut::READ_ONLY_KEY_0,
             // It takes PWT and PCD of CR3 for bits of an address, and with V1 and V2 of known/v86.toml finds pages
             // and tables where none are meant to be.
             BootedEmulator::V86(_) => {

@@ -9,7 +9,7 @@ use mmu_core::memory::SparseTables;
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{
-    AccessKind, Alternative, AnyMmu, ControlState, Cr4, Efer, Features, Outcome, PagingMode,
+    AccessKind, Alternative, AnyMmu, ControlState, Cr0, Cr4, Efer, Features, Outcome, PagingMode,
     Prediction, Ring, Rule,
 };
 
@@ -168,6 +168,7 @@ fn is_left_out(case: &Case, left_out: LeftOut) -> Option<String> {
         (LeftOut::CR3_BITS, has_cr3_bits(case)),
         (LeftOut::PAE_WITHOUT_PSE, is_pae_without_pse(case)),
         (LeftOut::OWN_MEMORY, maps_own_memory(case)),
+        (LeftOut::READ_ONLY_KEY_0, has_read_only_key_0(case)),
     ];
     let is_one = |(kind, is_so): &(LeftOut, bool)| *is_so && left_out.contains(*kind);
     let (kind, _) = kinds.into_iter().find(is_one)?;
@@ -180,6 +181,12 @@ fn has_cr3_bits(case: &Case) -> bool {
     let of_base = if mode == PagingMode::Pae { 0xfe0 } else { 0 };
     let has_pcid = case.state.cr4.contains(Cr4::PCIDE);
     mode != PagingMode::Unpaged && !has_pcid && case.state.cr3 & 0xfff & !of_base != 0
+}
+
+/// Whether PKRU denies ring 0 writes by key 0, at least to user pages. Those of sequences leave key 0 alone.
+fn has_read_only_key_0(case: &Case) -> bool {
+    let state = &case.state;
+    state.cr4.contains(Cr4::PKE) && state.cr0.contains(Cr0::WP) && state.pkru & 2 != 0
 }
 
 fn is_pae_without_pse(case: &Case) -> bool {
