@@ -116,7 +116,11 @@ impl Booter {
     pub(super) fn run_cases(&self, cases: &[Case]) -> Result<LogMachine, Failure> {
         let plan = ImagePlan {
             profile: cases.first().map_or_else(default_profile, |case| case.profile),
-            left_out: LeftOut::empty(),
+            left_out: match &self.emulator {
+                BootedEmulator::Bochs { .. } => self.does_not_survive(),
+                // Its findings are about what it does not survive.
+                BootedEmulator::V86(_) => LeftOut::empty(),
+            },
             skipped: BTreeSet::new(),
             cases: CasesOfImage::Listed(cases.to_vec()),
         };

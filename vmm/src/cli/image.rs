@@ -151,7 +151,7 @@ impl ImageArguments {
     }
 }
 
-/// A processor with every feature that the guest uses, but INVPCID: few machines have it, and they would skip nearly
+/// A processor with every feature that the guest uses, but INVPCID and CET: machines without INVPCID would skip nearly
 /// every batch of sequences.
 pub(super) fn default_profile() -> Profile {
     let unused = Features::INVPCID | Features::CET_SS | Features::LAM;

@@ -151,7 +151,7 @@ fn a_head_of_another_version_or_without_sense_is_refused() {
     assert!(HeadLine::read(text).unwrap().plan().is_ok(), "{text}");
 
     for (from, to, problem) in [
-        ("\"format\":2", "\"format\":3", "another version may generate other cases"),
+        ("\"format\":3", "\"format\":4", "another version may generate other cases"),
         ("\"crosswalk\":\"", "\"crosswalk\":\"9.", "the image was made by crosswalk 9."),
         ("\"batches\":", "\"bunches\":", "unknown field `bunches`"),
         ("\"pae\"", "\"pea\"", "modes: expected one of"),

@@ -14,13 +14,14 @@ use mmu_core::{
 };
 
 /// Control bits, and the feature that each requires.
-const FEATURES_OF_CR4: [(Cr4, Features, &str); 6] = [
+const FEATURES_OF_CR4: [(Cr4, Features, &str); 7] = [
     (Cr4::SMEP, Features::SMEP, "SMEP"),
     (Cr4::SMAP, Features::SMAP, "SMAP"),
     (Cr4::PKE, Features::PKU, "PKU"),
     (Cr4::PKS, Features::PKS, "PKS"),
     (Cr4::PGE, Features::PGE, "PGE"),
     (Cr4::PCIDE, Features::PCID, "PCID"),
+    (Cr4::CET, Features::CET_SS, "CET_SS"),
 ];
 
 /// The reason why this machine cannot run a case; `None` if it can.
@@ -294,6 +295,18 @@ mod tests {
         let leaf = case.entries.last_mut().expect("a plain case has entries");
         change(&mut leaf.value);
         case
+    }
+
+    /// A processor without CET_SS is not asked to set CR4.CET.
+    #[test]
+    fn right_7_no_shadow_stack_is_used_without_cet_ss() {
+        let mut case = with_leaf(PagingMode::FourLevel, |_| {});
+        case.state.cr4 |= Cr4::CET;
+        let machine =
+            |features| Capabilities::of_everything(Profile { features, ..Profile::default() });
+        assert_eq!(cannot_run(&case, &machine(Features::all())), None);
+        let why = cannot_run(&case, &machine(Features::all() - Features::CET_SS)).unwrap();
+        assert!(why.contains("CET_SS"), "{why}");
     }
 
     /// Data ends below bit 31. In a 4 MiB page, bits 20:13 are address bits 39:32
