@@ -50,6 +50,11 @@ pub const FAULT_STACK_TOP: u64 = 0x0017_0000;
 /// The top of the stack for double faults (IST 2).
 pub const DOUBLE_FAULT_STACK_TOP: u64 = 0x0017_8000;
 
+/// The page of the shadow stack on which a fault of ring 0 goes on: in the supervisor window it is one (RIGHT-7).
+pub const SHADOW_STACK: u64 = 0x0017_9000;
+/// The token at the start of that shadow stack.
+pub const SHADOW_STACK_TOKEN: u64 = SHADOW_STACK + 0xff8;
+
 /// The page tables that map the guest itself in long mode: the root, then the others. The host
 /// builds them before the first instruction.
 pub const OWN_TABLES: u64 = 0x0020_0000;

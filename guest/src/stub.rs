@@ -48,11 +48,16 @@ pub enum Form {
     /// `call [m]`: reads a pointer from the source, pushes the return address, and goes to the pointer, which
     /// must be that of [`call_target`](crate::layout::call_target). That is the return address as well.
     Call,
+    /// `wrssd` or `wrssq`: a store to a shadow stack. This one and the next are in 64-bit code alone, with CR4.CET=1.
+    ShadowStore,
+    /// `incsspd` or `incsspq` by 1, with SSP at the address: a load from a shadow stack that shows nothing of what it
+    /// reads. Only in ring 3.
+    ShadowLoad,
 }
 
 impl Form {
     /// All forms, in the order of the stub table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Load,
         Self::Store,
         Self::Exchange,
@@ -70,12 +75,16 @@ impl Form {
         Self::Enter,
         Self::Fxsave,
         Self::Call,
+        Self::ShadowStore,
+        Self::ShadowLoad,
     ];
 
     /// The kind of the access, or of the last access, that it makes.
     pub const fn kind(self) -> AccessKind {
         match self {
-            Self::Load | Self::SegmentLimit | Self::CompareStrings => AccessKind::Read,
+            Self::Load | Self::SegmentLimit | Self::CompareStrings | Self::ShadowLoad => {
+                AccessKind::Read
+            }
             Self::Store
             | Self::SegmentLoad
             | Self::MoveString
@@ -84,7 +93,8 @@ impl Form {
             | Self::Pop
             | Self::Enter
             | Self::Fxsave
-            | Self::Call => AccessKind::Write,
+            | Self::Call
+            | Self::ShadowStore => AccessKind::Write,
             Self::Exchange | Self::LockedExchange | Self::FailingCompare => {
                 AccessKind::ReadModifyWrite
             }
@@ -118,9 +128,17 @@ impl Form {
         matches!(self, Self::Push | Self::Pop | Self::Enter | Self::Call)
     }
 
+    /// Whether its access is to a shadow stack.
+    pub const fn is_to_shadow_stack(self) -> bool {
+        matches!(self, Self::ShadowStore | Self::ShadowLoad)
+    }
+
     /// Whether its stub is one of those that are never keyed.
     const fn is_unkeyed(self, log_size: u8) -> bool {
-        self.has_source() || log_size > 3 || matches!(self, Self::Fxsave)
+        self.has_source()
+            || log_size > 3
+            || matches!(self, Self::Fxsave)
+            || self.is_to_shadow_stack()
     }
 
     /// The index among the stubs that are never keyed; `None` for other forms and sizes.
@@ -136,6 +154,8 @@ impl Form {
             Self::Enter => 14,
             Self::Fxsave => 15,
             Self::Call if size == 3 => 16,
+            Self::ShadowStore if matches!(size, 2 | 3) => 17 + size - 2,
+            Self::ShadowLoad if matches!(size, 2 | 3) => 19 + size - 2,
             _ => return None,
         })
     }
@@ -251,8 +271,8 @@ const OTHERS_64: usize = 9;
 /// stubs, and the privileged changes from two rings.
 const FIRST_UNKEYED: usize = 2 * PER_KEYED + OTHERS_64 + 2 * Privileged::COUNT;
 /// Number of 64-bit stubs that are never keyed: the two for operands, MOVS and CMPS of 4 sizes, one REP MOVSB,
-/// PUSH and POP of 2 and 8 bytes, CMPXCHG16B, ENTER, FXSAVE and CALL.
-const UNKEYED: usize = 2 + 4 + 4 + 1 + 2 + 2 + 4;
+/// PUSH and POP of 2 and 8 bytes, CMPXCHG16B, ENTER, FXSAVE, CALL, and WRSS and INCSSP of 4 and 8 bytes.
+const UNKEYED: usize = 2 + 4 + 4 + 1 + 2 + 2 + 4 + 2 + 2;
 /// Number of 64-bit stubs.
 const BITS_64: usize = FIRST_UNKEYED + UNKEYED;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
@@ -375,7 +395,7 @@ impl Privileged {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x000c_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x000d_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.

@@ -15,6 +15,7 @@ core::arch::global_asm!(
     include_str!("traps.s"),
     include_str!("stubs.s"),
     include_str!("operands.s"),
+    include_str!("shadow_stacks.s"),
     include_str!("switch.s"),
     include_str!("traps32.s"),
     include_str!("stubs32.s"),
@@ -30,6 +31,7 @@ core::arch::global_asm!(
     WINDOW = const SUPERVISOR_WINDOW,
     USER_STACK_TOP = const layout::USER_STACK_TOP,
     FAULT_STACK = const layout::FAULT_STACK_TOP + SUPERVISOR_WINDOW,
+    SHADOW_TOKEN = const layout::SHADOW_STACK_TOKEN + SUPERVISOR_WINDOW,
     OWN_TABLES = const layout::OWN_TABLES,
     CONTROL = const layout::CONTROL,
     // Mailbox.

@@ -7,6 +7,7 @@
 .equ EFER, 0xc0000080
 .equ PKRS, 0x6e1
 .equ CR4_PGE, 0x80
+.equ CR4_CET, 0x800000
 
 .section .image_header, "a"
     .quad {MAGIC}
@@ -110,6 +111,8 @@ begin:
     mov cr3, rcx
     mov rax, [rbx + {HEADER_CR4}]
     mov cr4, rax
+    test eax, CR4_CET
+    jnz prepare_shadow_stacks           # shadow_stacks.s
     jmp load_key_rights
 2:
     mov rax, [rbx + {HEADER_CR3}]
@@ -157,11 +160,17 @@ begin_supervisor:
 .global end_supervisor
 end_supervisor:
     mov rsp, {FAULT_STACK}
-    lidt [rip + IDT_POINTER]            # after compatibility mode
+    lidt [rip + IDT_POINTER]            # after compatibility mode, or with shadow stacks
     mov rbx, [rip + saved_header]
     add rbx, {WINDOW}
     cmp qword ptr [rbx + {HEADER_SWITCH}], {STAY}
     jne leave_five_level                # switch.s
+    mov rax, [rbx + {HEADER_CR4}]
+    test eax, CR4_CET
+    jz 2f
+    and rax, ~CR4_CET                   # the next batch may have CR0.WP=0
+    mov cr4, rax
+2:
     mov eax, {OWN_TABLES}               # the kernel may have to rewrite the tables of the batch
     mov cr3, rax
 .global to_user

@@ -44,6 +44,11 @@ const VECTORS: u64 = IMAGE_BASE + 0x2000 + SUPERVISOR_WINDOW;
 const COMPATIBLE_VECTORS: u64 = VECTORS + VECTOR_COUNT as u64 * VECTOR_SIZE;
 /// The section `.vectors32` (link.ld), as an offset into either 32-bit code segment (traps32.s).
 const VECTORS_32: u64 = IMAGE_BASE + 0x3000;
+/// The section `.shadow_vectors` (link.ld): one handler every 64 bytes for each of [`FAULTS_OF_ACCESSES`]
+/// (shadow_stacks.s).
+const SHADOW_VECTORS: u64 = IMAGE_BASE + 0x3c00 + SUPERVISOR_WINDOW;
+/// The vectors of #SS, #GP, #PF and #AC.
+const FAULTS_OF_ACCESSES: [usize; 4] = [12, 13, 14, 17];
 /// The section `.process` (link.ld): the handlers while a process runs, first those of 64-bit code
 /// (processes.s).
 const PROCESS_VECTORS: u64 = IMAGE_BASE + 0x5000 + SUPERVISOR_WINDOW;
@@ -64,6 +69,7 @@ struct Descriptors {
     gdt: [u64; 18],
     idt: [[u64; 2]; VECTOR_COUNT],
     compatible_idt: [[u64; 2]; VECTOR_COUNT],
+    shadow_idt: [[u64; 2]; VECTOR_COUNT],
     process_idt: [[u64; 2]; VECTOR_COUNT],
     flat_idt_32: [u64; VECTOR_COUNT],
     window_idt_32: [u64; VECTOR_COUNT],
@@ -144,6 +150,21 @@ const fn gates(first: u64, size: u64, stack: u64) -> [[u64; 2]; VECTOR_COUNT] {
     gates
 }
 
+/// The gates with CR4.CET=1: those of other 64-bit code, but for the faults of accesses.
+const fn shadow_gates() -> [[u64; 2]; VECTOR_COUNT] {
+    let mut all = gates(VECTORS, VECTOR_SIZE, 1);
+    // These handlers follow each other, whatever their vectors.
+    let faults = gates(SHADOW_VECTORS, VECTOR_SIZE, 1);
+
+    let mut index = 0;
+    while index < FAULTS_OF_ACCESSES.len() {
+        all[FAULTS_OF_ACCESSES[index]] = faults[index];
+        index += 1;
+    }
+
+    all
+}
+
 /// The gates of 32-bit code.
 const fn gates_32(code: u16, first: u64, size: u64) -> [u64; VECTOR_COUNT] {
     let mut gates = [0; VECTOR_COUNT];
@@ -207,6 +228,7 @@ static DESCRIPTOR_TABLES: Descriptors = Descriptors {
     ],
     idt: gates(VECTORS, VECTOR_SIZE, 1),
     compatible_idt: gates(COMPATIBLE_VECTORS, VECTOR_SIZE, 1),
+    shadow_idt: shadow_gates(),
     process_idt: gates(PROCESS_VECTORS, PROCESS_VECTOR_SIZE, 3),
     flat_idt_32: gates_32(FLAT_CODE_32, VECTORS_32, VECTOR_SIZE),
     window_idt_32: gates_32(WINDOW_CODE_32, VECTORS_32, VECTOR_SIZE),
@@ -257,6 +279,7 @@ pointer!(FLAT_GDT_POINTER, gdt: [u64; 18], 0);
 pointer!(GDT_POINTER, gdt: [u64; 18], SUPERVISOR_WINDOW);
 pointer!(IDT_POINTER, idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
 pointer!(COMPATIBLE_IDT_POINTER, compatible_idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
+pointer!(SHADOW_IDT_POINTER, shadow_idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
 pointer!(PROCESS_IDT_POINTER, process_idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
 pointer!(FLAT_IDT_32_POINTER, flat_idt_32: [u64; VECTOR_COUNT], 0);
 pointer!(WINDOW_IDT_32_POINTER, window_idt_32: [u64; VECTOR_COUNT], SUPERVISOR_WINDOW);

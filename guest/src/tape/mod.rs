@@ -31,7 +31,7 @@ pub mod words;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The version of tapes and logs.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The start of a block. Its frames and its stream follow.
 #[derive(

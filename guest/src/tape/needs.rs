@@ -19,7 +19,7 @@ pub struct Need {
 }
 
 /// What a batch may need. Bit `i` of a mask stands for the `i`-th.
-pub const NEEDS: [Need; 16] = [
+pub const NEEDS: [Need; 17] = [
     Need { leaf: 1, register: EDX, bit: 6 },            // PAE
     Need { leaf: 0x8000_0001, register: EDX, bit: 29 }, // Long mode
     Need { leaf: 7, register: ECX, bit: 16 },           // LA57
@@ -36,6 +36,7 @@ pub const NEEDS: [Need; 16] = [
     Need { leaf: 0x8000_0001, register: ECX, bit: 2 },  // SVM
     Need { leaf: 0x8000_000a, register: EDX, bit: 0 },  // Nested paging
     Need { leaf: 1, register: ECX, bit: 5 },            // VMX
+    Need { leaf: 7, register: ECX, bit: 7 },            // CET_SS
 ];
 
 const EBX: u32 = 1;
@@ -60,6 +61,7 @@ pub const NAMES: [&str; NEEDS.len()] = [
     "SVM",
     "nested paging",
     "VMX",
+    "CET_SS",
 ];
 
 /// The need of a batch that executes CLFLUSH.
@@ -68,7 +70,7 @@ pub const CLFLUSH: u32 = 1 << 11;
 pub const INVPCID: u32 = 1 << 12;
 
 /// The need of a nested batch of VMX: EPT and unrestricted guests, about which CPUID says nothing.
-pub const EPT: u32 = 1 << 16;
+pub const EPT: u32 = 1 << 17;
 
 /// What only nested batches need.
 pub const NESTED: u32 = 1 << 13 | EPT;
@@ -78,7 +80,7 @@ pub const NESTED: u32 = 1 << 13 | EPT;
 pub const TOO_WIDE: u32 = 1 << 31;
 
 /// The bits of CR4 that need one of [`NEEDS`], with its index.
-const IN_CR4: [(Cr4, u32); 9] = [
+const IN_CR4: [(Cr4, u32); 10] = [
     (Cr4::PAE, 0),
     (Cr4::LA57, 2),
     (Cr4::PGE, 4),
@@ -88,6 +90,7 @@ const IN_CR4: [(Cr4, u32); 9] = [
     (Cr4::PKS, 8),
     (Cr4::PCIDE, 9),
     (Cr4::PSE, 10),
+    (Cr4::CET, 16),
 ];
 
 /// What the batch with this header needs to be entered.

@@ -8,7 +8,9 @@ use mmu_core::AccessKind;
 /// The instructions for accesses of this kind, the default first.
 pub(crate) const fn forms(kind: AccessKind) -> &'static [Form] {
     match kind {
-        AccessKind::Read => &[Form::Load, Form::SegmentLimit, Form::CompareStrings],
+        AccessKind::Read => {
+            &[Form::Load, Form::SegmentLimit, Form::CompareStrings, Form::ShadowLoad]
+        }
         AccessKind::Write => &[
             Form::Store,
             Form::SegmentLoad,
@@ -19,6 +21,7 @@ pub(crate) const fn forms(kind: AccessKind) -> &'static [Form] {
             Form::Enter,
             Form::Fxsave,
             Form::Call,
+            Form::ShadowStore,
         ],
         AccessKind::ReadModifyWrite => {
             &[Form::Exchange, Form::LockedExchange, Form::FailingCompare]
@@ -48,6 +51,8 @@ pub(crate) const fn name(form: Form) -> &'static str {
         Form::Enter => "enter",
         Form::Fxsave => "fxsave",
         Form::Call => "call",
+        Form::ShadowStore => "wrss",
+        Form::ShadowLoad => "incssp",
     }
 }
 

@@ -65,7 +65,8 @@ impl UnusualBits {
 /// The size of a case.
 pub fn size_of_case(case: &Case) -> CaseSize {
     let state = &case.state;
-    let optional = Cr4::PSE | Cr4::PGE | Cr4::PCIDE | Cr4::SMEP | Cr4::SMAP | Cr4::PKE | Cr4::PKS;
+    let keys_and_cet = Cr4::PKE | Cr4::PKS | Cr4::CET;
+    let optional = Cr4::PSE | Cr4::PGE | Cr4::PCIDE | Cr4::SMEP | Cr4::SMAP | keys_and_cet;
     let features_in_use = (state.cr4 & optional).bits().count_ones()
         + u32::from(state.pkru != 0)
         + u32::from(state.pkrs != 0)

@@ -78,6 +78,9 @@ bitflags! {
         const PAE_WITHOUT_PSE = 1 << 9;
         /// Large pages where the guest's own memory is, which only their reserved bits keep from being used.
         const OWN_MEMORY = 1 << 10;
+        /// PKRU that denies writes by key 0 while CR0.WP=1: the guest's own pages have that key, and an emulator
+        /// may take them for user pages (RIGHT-5).
+        const READ_ONLY_KEY_0 = 1 << 11;
     }
 }
 

@@ -6,7 +6,7 @@ use crate::memory::GuestMemory;
 use crosswalk_case::TableEntry;
 use crosswalk_guest::layout::{
     Arena, IMAGE_BASE, LOW_MEMORY_END, OWN_TABLE_FRAMES, OWN_TABLES, OWN_TABLES_32BIT,
-    SUPERVISOR_WINDOW, SWITCH_PAGE,
+    SHADOW_STACK, SUPERVISOR_WINDOW, SWITCH_PAGE,
 };
 use crosswalk_guest::table_windows::{TablePlace, TableWindow};
 use crosswalk_guest::tables::{self, TableUse};
@@ -38,6 +38,18 @@ impl Window {
     /// The ring that uses a page of the window. The switch page is a supervisor page in both.
     fn ring_of(&self, page: u64) -> Ring {
         if page == SWITCH_PAGE { Ring::Zero } else { self.ring }
+    }
+
+    /// Whether a page is a shadow stack there.
+    fn is_shadow_stack(&self, page: u64) -> bool {
+        self.ring == Ring::Zero && page == SHADOW_STACK
+    }
+
+    /// The flags of a page.
+    fn flags_of(&self, page: u64) -> EntryBits {
+        let mut flags = if self.is_shadow_stack(page) { EntryBits::D } else { EntryBits::RW };
+        flags.set(EntryBits::US, self.ring_of(page) == Ring::Three);
+        flags
     }
 }
 
@@ -93,9 +105,7 @@ fn map_windows<F: Format>(state: ControlState, profile: Profile) -> Content {
     for window in WINDOWS {
         for page in pages() {
             let address = VirtAddr::new(page + window.offset);
-            let mut flags = EntryBits::RW;
-            flags.set(EntryBits::US, window.ring_of(page) == Ring::Three);
-
+            let flags = window.flags_of(page);
             let result = mapper.map(address, PhysAddr::new(page), PageSize::Size4KiB, flags);
             result.expect("the frames suffice, and no page is mapped twice");
         }
@@ -140,7 +150,9 @@ fn check<F: Format>(
     for window in WINDOWS {
         for page in pages() {
             let address = VirtAddr::new(page + window.offset);
-            let access = Access::write(address, 8, window.ring_of(page));
+            let shadow_stack = window.is_shadow_stack(page);
+            let write = Access::write(address, 8, window.ring_of(page));
+            let access = Access { shadow_stack, ..write };
             let walked = mmu.walk(memory, address, &access, &mut ());
 
             if !walked.is_ok_and(|translation| translation.address.get() == page) {
@@ -270,6 +282,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// RIGHT-7: R/W=0 and D=1, for ring 0 alone; ring 3 has an ordinary page there.
+    #[test]
+    fn the_supervisor_window_has_a_shadow_stack() {
+        let memory = GuestMemory::new().unwrap();
+        let profile = Profile::default();
+        build(&memory, profile).unwrap();
+        let mmu = Mmu::<FourLevel>::new(own_state(profile), profile);
+        let is_allowed = |window: u64, ring, shadow_stack| {
+            let address = VirtAddr::new(SHADOW_STACK + window);
+            let access = Access { shadow_stack, ..Access::write(address, 8, ring) };
+            mmu.walk(&memory, address, &access, &mut ()).is_ok()
+        };
+        assert!(is_allowed(SUPERVISOR_WINDOW, Ring::Zero, true));
+        assert!(!is_allowed(SUPERVISOR_WINDOW, Ring::Zero, false));
+        assert!(is_allowed(0, Ring::Three, false) && !is_allowed(0, Ring::Three, true));
     }
 
     /// A guest can write to its copy of the tables. What it writes there used to end in a panic, and

@@ -144,7 +144,9 @@ fn obstacle(rule: Rule, machine: &Capabilities) -> Option<String> {
 /// Why the generators make no case for a rule, if they make none.
 fn not_generated(rule: Rule, mode: PagingMode) -> Option<&'static str> {
     match rule {
-        Rule::Right7 => Some("the guest makes no shadow-stack accesses"),
+        Rule::Right7 if mode != PagingMode::FourLevel => {
+            Some("the guest makes shadow-stack accesses in 64-bit code of 4-level paging alone")
+        }
         Rule::Ad6 if matches!(mode, PagingMode::Bits32 | PagingMode::Pae) => {
             Some("no case accesses a table as data, and here such an entry would map its own table")
         }

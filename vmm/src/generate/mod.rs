@@ -24,6 +24,7 @@ pub mod random;
 mod relocation;
 mod schedule;
 pub mod sequence;
+mod shadow_stacks;
 pub mod single;
 mod state;
 mod wrap;

@@ -33,8 +33,11 @@ pub(super) fn random_batch_state(
     arena: Arena,
     machine: &Capabilities,
 ) -> BatchState {
-    let state = random_state(rng, mode, arena, machine);
+    let mut state = random_state(rng, mode, arena, machine);
     let compatibility = is_compatible(mode, number, machine);
+    if has_shadow_stacks(mode, number, machine) {
+        turn_shadow_stacks_on(&mut state);
+    }
     let mut unusual_pdptes = [0; 2];
     if compatibility && !is_alone(mode, number) {
         let rights = [EntryBits::RW, EntryBits::US, EntryBits::XD];
@@ -51,6 +54,18 @@ pub(super) fn random_batch_state(
 pub(super) fn is_compatible(mode: PagingMode, number: u64, machine: &Capabilities) -> bool {
     let is_turn = matches!(number % PERIOD, 11 | 12) || matches!(number % (4 * PERIOD), 55 | 56);
     mode.is_long_mode() && machine.compatibility.is_ok() && is_turn
+}
+
+/// Whether a batch has CR4.CET=1. It is one of 64-bit code, and not of those with a single case.
+pub(super) fn has_shadow_stacks(mode: PagingMode, number: u64, machine: &Capabilities) -> bool {
+    let has_cet = machine.profile.features.contains(Features::CET_SS);
+    mode == PagingMode::FourLevel && has_cet && matches!(number % PERIOD, 3 | 4)
+}
+
+/// Sets CR4.CET, which needs CR0.WP.
+pub(super) fn turn_shadow_stacks_on(state: &mut ControlState) {
+    state.cr0 |= Cr0::WP;
+    state.cr4 |= Cr4::CET;
 }
 
 /// The control state of a batch.

@@ -90,7 +90,7 @@ fn what_is_left_out_is_not_there() {
         let modes = [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel];
         cases(&plan(&modes, SequenceUse::Off, left_out)).any(|case| is_one(&case))
     };
-    let kinds: [(LeftOut, IsOne); 7] = [
+    let kinds: [(LeftOut, IsOne); 8] = [
         (LeftOut::FETCH, |case| case.access.kind == mmu_core::AccessKind::Fetch),
         (LeftOut::CLFLUSH, |case| case.access.kind == mmu_core::AccessKind::Clflush),
         (LeftOut::IMPLICIT, |case| case.access.implicit),
@@ -109,6 +109,11 @@ fn what_is_left_out_is_not_there() {
             let has_large =
                 case.mode() != PagingMode::Bits32 || case.state.cr4.contains(mmu_core::Cr4::PSE);
             has_large && case.entries.iter().any(|entry| is_one(entry.value))
+        }),
+        // WD of key 0 (bit 1) with PKE and WP.
+        (LeftOut::READ_ONLY_KEY_0, |case| {
+            let has_keys = case.state.cr4.contains(mmu_core::Cr4::PKE);
+            has_keys && case.state.cr0.contains(mmu_core::Cr0::WP) && case.state.pkru & 2 != 0
         }),
     ];
     for (left_out, is_one) in kinds {
@@ -146,7 +151,7 @@ fn a_head_of_another_version_or_without_sense_is_refused() {
     assert!(HeadLine::read(text).unwrap().plan().is_ok(), "{text}");
 
     for (from, to, problem) in [
-        ("\"format\":2", "\"format\":3", "another version may generate other cases"),
+        ("\"format\":3", "\"format\":4", "another version may generate other cases"),
         ("\"crosswalk\":\"", "\"crosswalk\":\"9.", "the image was made by crosswalk 9."),
         ("\"batches\":", "\"bunches\":", "unknown field `bunches`"),
         ("\"pae\"", "\"pea\"", "modes: expected one of"),

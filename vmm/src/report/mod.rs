@@ -101,7 +101,7 @@ fn name_of_end(end: Option<(u8, u32)>) -> String {
 
 /// The features of translation that a run does not exercise, each with the reason why.
 fn features_not_run(capabilities: &Capabilities) -> Vec<(&'static str, String)> {
-    let not_yet = Features::INVPCID | Features::CET_SS | Features::LAM;
+    let not_yet = Features::LAM;
     let reason = |(name, feature): (&'static str, Features)| {
         let is_obeyed =
             Cr4::from_name(name).is_some_and(|bit| capabilities.not_in_cpuid.contains(bit));

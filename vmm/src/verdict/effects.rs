@@ -188,7 +188,7 @@ impl Effects {
 /// The value that the instruction stores where memory has `old`, if it stores one.
 fn stored_value(case: &Case, old: impl FnOnce() -> u64) -> Option<u64> {
     match case.form {
-        Form::Store => Some(case.value),
+        Form::Store | Form::ShadowStore => Some(case.value),
         Form::Exchange | Form::LockedExchange => Some(old().wrapping_add(case.value)),
         // "The destination operand is written back if the comparison fails" (SDM, CMPXCHG; the APM
         // says the same): only a device can see that store. The others store elsewhere.
@@ -204,6 +204,7 @@ fn stored_value(case: &Case, old: impl FnOnce() -> u64) -> Option<u64> {
         | Form::Jump
         | Form::SegmentLimit
         | Form::CompareStrings
+        | Form::ShadowLoad
         // They have stored what they store.
         | Form::Enter
         | Form::Fxsave => None,

@@ -71,6 +71,7 @@ pub(crate) fn expected_value(case: &Case, spans: &[Span], before: &Stores) -> Op
     let place = |span: &Span| backing_address(case, span.address.get());
 
     match case.access.kind {
+        AccessKind::Read if case.form == Form::ShadowLoad => None,
         AccessKind::Read if case.form == Form::SegmentLimit => {
             contents::segment_limit(place(&spans[0]))
         }

@@ -96,8 +96,8 @@ bitflags! {
         /// The fault of an address that is not canonical puts the address into CR2 (`x86_cpu_tlb_fill`, QEMU
         /// 10.0).
         const NON_CANONICAL_SETS_CR2 = 1 << 27;
-        /// PKRU or PKRS is chosen by the ring of the access, and not by U/S of the page (Bochs 2.7, as mutant
-        /// M16).
+        /// Whether PKRU or PKRS applies does not depend on U/S of the page: AD of PKRU binds user accesses, its WD
+        /// all writes, and PKRS supervisor accesses (Bochs 2.7's `translate_linear_long_mode`).
         const KEYS_BY_RING = 1 << 28;
         /// Physical addresses have 40 bits, and PSE-36 is there, whatever CPUID says (Bochs 2.7).
         const ALWAYS_40_BITS = 1 << 29;
@@ -110,6 +110,8 @@ bitflags! {
         const OPEN_AFTER_WRITE = 1 << 32;
         /// EFLAGS.AC excuses implicit accesses from SMAP as it does explicit ones (Bochs 2.7, as mutant B05).
         const AC_EXCUSES_IMPLICIT = 1 << 33;
+        /// INVPCID looks at the low 32 bits of its type (Bochs 2.7: those of its encoding without REX.W).
+        const INVPCID_TYPE_HAS_32_BITS = 1 << 34;
     }
 }
 

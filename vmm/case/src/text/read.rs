@@ -235,6 +235,11 @@ impl AccessText {
     /// The instruction, which must be one for this kind of access.
     fn read_form(&self, place: &str, kind: AccessKind) -> Result<Form, CaseError> {
         match &self.instruction {
+            None if self.shadow_stack => Ok(match kind {
+                AccessKind::Read => Form::ShadowLoad,
+                AccessKind::Write => Form::ShadowStore,
+                _ => Case::default_form(kind),
+            }),
             None => Ok(Case::default_form(kind)),
             Some(name) => named(place, instruction::forms(kind), instruction::name, name),
         }
@@ -250,6 +255,7 @@ const fn expected_size(step: &AccessStep) -> Option<&'static str> {
         Form::Enter => (size == MAX_PUSHED, "24"),
         Form::Fxsave => (size == SAVED_AREA, "512"),
         Form::Call => (size == 8, "8"),
+        Form::ShadowStore | Form::ShadowLoad => (matches!(size, 4 | 8), "4 or 8"),
         _ => (true, ""),
     };
     if is_one { None } else { Some(expected) }

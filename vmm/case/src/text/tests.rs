@@ -157,6 +157,24 @@ fn a_source_is_written_where_the_instruction_has_one() {
     assert_eq!(refusal, "access.source: expected none for mov from memory");
 }
 
+/// WRSS stores to a shadow stack, INCSSP reads one.
+#[test]
+fn a_shadow_stack_access_need_not_name_its_instruction() {
+    let mut case = plain(PagingMode::FourLevel, Profile::default());
+    case.access.shadow_stack = true;
+    case.access.size = 8;
+    for (kind, form, name) in [
+        (AccessKind::Read, Form::ShadowLoad, "incssp"),
+        (AccessKind::Write, Form::ShadowStore, "wrss"),
+    ] {
+        (case.access.kind, case.form) = (kind, form);
+        let written = case.to_json();
+        let named = format!(r#","instruction":"{name}""#);
+        assert!(written.contains(&named), "{written}");
+        assert_eq!(Case::from_json(&written.replace(&named, "")).unwrap(), case);
+    }
+}
+
 /// No processor has them.
 #[test]
 fn sizes_that_no_instruction_has_are_refused() {
@@ -168,6 +186,8 @@ fn sizes_that_no_instruction_has_are_refused() {
         (Form::Enter, 8, "24"),
         (Form::Call, 4, "8"),
         (Form::Fxsave, 511, "512"),
+        (Form::ShadowStore, 2, "4 or 8"),
+        (Form::ShadowLoad, 1, "4 or 8"),
     ] {
         let mut case = plain(PagingMode::FourLevel, Profile::default());
         case.form = form;

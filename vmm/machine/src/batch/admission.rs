@@ -17,7 +17,7 @@ use crosswalk_guest::tables::TableUse;
 use entries::check_entries;
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::{self};
-use mmu_core::{AccessKind, AnyMmu, Outcome, PagingMode, Regime, Ring, Segment, VirtAddr};
+use mmu_core::{AccessKind, AnyMmu, Cr4, Outcome, PagingMode, Regime, Ring, Segment, VirtAddr};
 use sequence::{check_movs, check_sequence};
 
 /// The arena whose tables a case uses. A case that uses no tables fits either arena, and gets that
@@ -70,9 +70,7 @@ fn arena_of_root(case: &Case) -> Result<Arena, String> {
 /// Checks that the guest has an instruction that makes the access.
 fn check_access(case: &Case) -> Result<(), String> {
     let access = &case.access;
-    if access.shadow_stack {
-        return Err("the guest makes no shadow-stack accesses".into());
-    }
+    check_shadow_stack(case)?;
     if matches!(access.segment, Segment::Fs | Segment::Gs) {
         return Err("the guest has no instruction that goes through FS or GS".into());
     }
@@ -108,6 +106,33 @@ fn check_access(case: &Case) -> Result<(), String> {
             access.size,
             if keyed { " with PKRU" } else { "" }
         ));
+    }
+    Ok(())
+}
+
+/// Checks that the guest can make a shadow-stack access.
+fn check_shadow_stack(case: &Case) -> Result<(), String> {
+    let Case { form, access, state, .. } = case;
+    if access.shadow_stack != form.is_to_shadow_stack() {
+        return Err(
+            "a shadow-stack access is what wrss does, or incssp, and they make no other".into()
+        );
+    }
+    if !access.shadow_stack {
+        return Ok(());
+    }
+
+    if !state.cr4.contains(Cr4::CET) || case.mode() != PagingMode::FourLevel {
+        return Err(
+            "the guest makes shadow-stack accesses with CR4.CET=1, in 4-level paging alone".into(),
+        );
+    }
+    if access.segment != Segment::Data || !access.address.get().is_multiple_of(access.size.into()) {
+        return Err("a shadow-stack access goes through DS, to a multiple of its size".into());
+    }
+    let is_loadable = access.ring == Ring::Three && access.address.is_canonical(48);
+    if *form == Form::ShadowLoad && !is_loadable {
+        return Err("incssp is run in ring 3, at a canonical address".into());
     }
     Ok(())
 }
@@ -241,7 +266,7 @@ fn first_and_last(span: &Span) -> [u64; 2] {
 mod tests {
     use super::*;
     use mmu_core::x86::format::EntryBits;
-    use mmu_core::{Access, Cr4, Profile};
+    use mmu_core::{Access, Cr0, Profile};
 
     pub(super) fn plain(mode: PagingMode, ring: Ring) -> Case {
         let profile = Profile { physical_address_bits: 40, ..Profile::default() };
@@ -267,6 +292,44 @@ mod tests {
             let mut case = plain(PagingMode::FourLevel, Ring::Three);
             case.access.segment = segment;
             assert_refused(&case, "through FS or GS");
+        }
+    }
+
+    /// WRSS and INCSSP, with CR4.CET=1, at multiples of their size; SSP is canonical.
+    #[test]
+    fn right_7_shadow_stack_accesses_that_the_guest_cannot_make_are_refused() {
+        let shadow = |form: Form, ring| {
+            let mut case = plain(PagingMode::FourLevel, ring);
+            case.state.cr4 |= Cr4::CET;
+            case.form = form;
+            let address = VirtAddr::new(case.access.address.get() & !0xfff);
+            case.access = Access::new(form.kind(), address, 8, ring);
+            case.access.shadow_stack = true;
+            case
+        };
+        for ring in Ring::ALL {
+            assert_eq!(arena_of(&shadow(Form::ShadowStore, ring)), Ok(Arena::ALL[1]));
+        }
+        let load = shadow(Form::ShadowLoad, Ring::Three);
+        assert_eq!(arena_of(&load), Ok(Arena::ALL[1]));
+        assert_refused(&shadow(Form::ShadowLoad, Ring::Zero), "incssp is run in ring 3");
+
+        let with = |change: fn(&mut Case)| {
+            let mut case = load.clone();
+            change(&mut case);
+            case
+        };
+        for (case, words) in [
+            (with(|case| case.access.address = VirtAddr::new(1 << 47)), "canonical"),
+            (with(|case| case.access.address = case.access.address.wrapping_add(4)), "multiple"),
+            (with(|case| case.access.segment = Segment::Stack), "through DS"),
+            (with(|case| case.state.cr4 -= Cr4::CET), "with CR4.CET=1"),
+            (with(|case| case.state.cr0 -= Cr0::WP), "needs CR0.WP=1"),
+            (with(|case| case.form = Form::Load), "they make no other"),
+            (with(|case| case.access.shadow_stack = false), "they make no other"),
+            (with(|case| case.state.pkru = 4), "with PKRU"),
+        ] {
+            assert_refused(&case, words);
         }
     }
 

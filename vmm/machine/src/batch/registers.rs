@@ -54,6 +54,11 @@ fn check_registers(case: &Case, arena: Arena, root: u64) -> Result<(), String> {
     }
     let limits = limits(mode, state.cr4.contains(Cr4::PCIDE));
     let (cr4, free_cr4) = limits.cr4;
+    let has_cet = state.cr4.contains(Cr4::CET) && may_have_cet(case);
+    if has_cet && !state.cr0.contains(Cr0::WP) {
+        return Err("CR4.CET=1 needs CR0.WP=1 (SDM \"Control Registers\")".into());
+    }
+    let cr4 = if has_cet { cr4 | Cr4::CET } else { cr4 };
     let pg = if mode == PagingMode::Unpaged { Cr0::empty() } else { Cr0::PG };
     let cr0 = Cr0::PE | Cr0::ET | pg;
     // A CR3 that cannot be loaded is moved in place of the access.
@@ -81,6 +86,11 @@ fn check_registers(case: &Case, arena: Arena, root: u64) -> Result<(), String> {
         check_pdptes(case, arena)?;
     }
     Ok(())
+}
+
+/// Whether the guest runs the case with CR4.CET=1: in 64-bit code of 4-level paging.
+fn may_have_cet(case: &Case) -> bool {
+    case.mode() == PagingMode::FourLevel && Code::of(case.table_use()) == Code::Bits64
 }
 
 /// The address of the root, if it is in a window. The guest loads such a CR3 where it stays in 64-bit code.

@@ -9,18 +9,19 @@ use mmu_core::memory::SparseTables;
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{
-    AccessKind, Alternative, AnyMmu, ControlState, Cr4, Efer, Features, Outcome, PagingMode,
+    AccessKind, Alternative, AnyMmu, ControlState, Cr0, Cr4, Efer, Features, Outcome, PagingMode,
     Prediction, Ring, Rule,
 };
 
 /// Control bits, and the feature that each requires.
-const FEATURES_OF_CR4: [(Cr4, Features, &str); 6] = [
+const FEATURES_OF_CR4: [(Cr4, Features, &str); 7] = [
     (Cr4::SMEP, Features::SMEP, "SMEP"),
     (Cr4::SMAP, Features::SMAP, "SMAP"),
     (Cr4::PKE, Features::PKU, "PKU"),
     (Cr4::PKS, Features::PKS, "PKS"),
     (Cr4::PGE, Features::PGE, "PGE"),
     (Cr4::PCIDE, Features::PCID, "PCID"),
+    (Cr4::CET, Features::CET_SS, "CET_SS"),
 ];
 
 /// The reason why this machine cannot run a case; `None` if it can.
@@ -168,6 +169,7 @@ fn is_left_out(case: &Case, left_out: LeftOut) -> Option<String> {
         (LeftOut::CR3_BITS, has_cr3_bits(case)),
         (LeftOut::PAE_WITHOUT_PSE, is_pae_without_pse(case)),
         (LeftOut::OWN_MEMORY, maps_own_memory(case)),
+        (LeftOut::READ_ONLY_KEY_0, has_read_only_key_0(case)),
     ];
     let is_one = |(kind, is_so): &(LeftOut, bool)| *is_so && left_out.contains(*kind);
     let (kind, _) = kinds.into_iter().find(is_one)?;
@@ -180,6 +182,12 @@ fn has_cr3_bits(case: &Case) -> bool {
     let of_base = if mode == PagingMode::Pae { 0xfe0 } else { 0 };
     let has_pcid = case.state.cr4.contains(Cr4::PCIDE);
     mode != PagingMode::Unpaged && !has_pcid && case.state.cr3 & 0xfff & !of_base != 0
+}
+
+/// Whether PKRU denies ring 0 writes by key 0, at least to user pages. Those of sequences leave key 0 alone.
+fn has_read_only_key_0(case: &Case) -> bool {
+    let state = &case.state;
+    state.cr4.contains(Cr4::PKE) && state.cr0.contains(Cr0::WP) && state.pkru & 2 != 0
 }
 
 fn is_pae_without_pse(case: &Case) -> bool {
@@ -287,6 +295,18 @@ mod tests {
         let leaf = case.entries.last_mut().expect("a plain case has entries");
         change(&mut leaf.value);
         case
+    }
+
+    /// A processor without CET_SS is not asked to set CR4.CET.
+    #[test]
+    fn right_7_no_shadow_stack_is_used_without_cet_ss() {
+        let mut case = with_leaf(PagingMode::FourLevel, |_| {});
+        case.state.cr4 |= Cr4::CET;
+        let machine =
+            |features| Capabilities::of_everything(Profile { features, ..Profile::default() });
+        assert_eq!(cannot_run(&case, &machine(Features::all())), None);
+        let why = cannot_run(&case, &machine(Features::all() - Features::CET_SS)).unwrap();
+        assert!(why.contains("CET_SS"), "{why}");
     }
 
     /// Data ends below bit 31. In a 4 MiB page, bits 20:13 are address bits 39:32

@@ -27,7 +27,7 @@ use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables::{self, TableUse};
-use crosswalk_machine::Capabilities;
+use crosswalk_machine::{Capabilities, LeftOut};
 use mmu_core::x86::format::{self, EntryBits, Leaf, Level, levels};
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, PagingMode, Regime, Ring, Segment, VirtAddr,
@@ -313,7 +313,10 @@ fn random_pkru(rng: &mut impl Rng, cpl: Ring, machine: &Capabilities, state: &Co
     let has_keys = state.cr4.contains(Cr4::PKE);
     let can_load = cpl == Ring::Three || machine.pkru_in_ring_0;
     if has_keys && can_load && rng.random_bool(0.5) {
-        return rng.random();
+        let pkru = rng.random();
+        let keeps_key_0 =
+            machine.left_out.contains(LeftOut::READ_ONLY_KEY_0) && state.cr0.contains(Cr0::WP);
+        return if keeps_key_0 { pkru & !2 } else { pkru };
     }
 
     // While CR4.PKE is 0, PKRU must not matter (RIGHT-5).

@@ -1,8 +1,9 @@
-//! What finished cases become now and then: implicit accesses of further kinds, and data with address bit
-//! 31 set. What is drawn depends on the case alone, so that all others stay the cases that their names
+//! What finished cases become now and then: implicit accesses of further kinds, shadow-stack accesses, and data with
+//! address bit 31 set. What is drawn depends on the case alone, so that all others stay the cases that their names
 //! have meant so far.
 
 use crate::generate::address_bits;
+use crate::generate::shadow_stacks::with_shadow_stacks;
 use crosswalk_case::Case;
 use crosswalk_guest::contents::{ACCESS_BYTE, is_loadable};
 use crosswalk_guest::high::{self, appears_at_bit_31};
@@ -10,7 +11,7 @@ use crosswalk_guest::stub::{Code, Form};
 use crosswalk_machine::Capabilities;
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::EntryBits;
-use mmu_core::{Access, AccessKind, AnyMmu, Outcome, PagingMode, Ring, Segment, VirtAddr};
+use mmu_core::{Access, AccessKind, AnyMmu, Cr4, Outcome, PagingMode, Ring, Segment, VirtAddr};
 use rand::seq::IteratorRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -21,6 +22,10 @@ pub(super) fn vary(mut case: Case, machine: &Capabilities, frames: Option<u64>) 
     let has_bit_31 = machine.high_memory && frames.is_some_and(appears_at_bit_31);
     if has_bit_31 && rng.random_bool(0.12) {
         set_bit_31(&mut case);
+    }
+
+    if case.state.cr4.contains(Cr4::CET) {
+        return with_shadow_stacks(case);
     }
 
     let is_wide = Code::of(case.table_use()) == Code::Bits64;

@@ -219,8 +219,10 @@ pub(super) fn accesses(mode: PagingMode, machine: &Capabilities) -> Vec<AccessVa
     }
 
     for (ring, ac) in [(Ring::Three, false), (Ring::Zero, false), (Ring::Zero, true)] {
-        let is_special =
-            |form: &Form| matches!(form, Form::SegmentLimit | Form::SegmentLoad | Form::Fxsave);
+        let is_special = |form: &Form| {
+            matches!(form, Form::SegmentLimit | Form::SegmentLoad | Form::Fxsave)
+                || form.is_to_shadow_stack()
+        };
         let explicit = Form::ALL.into_iter().filter(|form| !is_special(form) && !form.has_source());
         accesses.extend(explicit.map(|form| AccessVariant { form, ring, ac }));
     }

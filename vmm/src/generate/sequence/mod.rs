@@ -23,7 +23,8 @@ mod records;
 mod steps;
 
 use super::placement::FreeSlots;
-use super::state::{is_compatible, random_state};
+use super::shadow_stacks::with_shadow_stacks;
+use super::state::{has_shadow_stacks, is_compatible, random_state, turn_shadow_stacks_on};
 use super::{ENDLESS, Stream, is_alone, paged_cases_before, stream_seed};
 use crosswalk_case::Case;
 use crosswalk_guest::layout::{Arena, MAX_SEQUENCES, lane_of_sequence};
@@ -84,12 +85,15 @@ impl Stream for SequenceStream {
 /// The control state of a batch. Ring 3 checks no alignment in sequences: EFLAGS.AC is about SMAP there.
 fn sequence_state(
     rng: &mut impl Rng,
-    mode: PagingMode,
+    (mode, number): (PagingMode, u64),
     arena: Arena,
     machine: &Capabilities,
 ) -> ControlState {
     let mut state = random_state(rng, mode, arena, machine);
     state.cr0 -= Cr0::AM;
+    if has_shadow_stacks(mode, number, machine) {
+        turn_shadow_stacks_on(&mut state);
+    }
     state
 }
 
@@ -113,7 +117,7 @@ impl<'m> SequenceBatch<'m> {
     ) -> Self {
         let arena = Arena::for_batch(number);
         let table_use = TableUse { mode, compatibility: is_compatible(mode, number, machine) };
-        let state = sequence_state(rng, mode, arena, machine);
+        let state = sequence_state(rng, (mode, number), arena, machine);
         let tables = SequenceTables::new(&state, table_use, arena, machine);
         Self { machine, state, tables }
     }
@@ -133,7 +137,8 @@ impl<'m> SequenceBatch<'m> {
         if drops_everything && rng.random_bool(0.4) {
             mapping.add_root(rng, &self.tables, lane, slots);
         }
-        StepWriter::new(rng, self, mapping, drops_everything).write()
+        let sequence = StepWriter::new(rng, self, mapping, drops_everything).write();
+        with_shadow_stacks(sequence)
     }
 
     /// A sequence that runs alone: it edits an entry that other lanes would share, or its leaf is in a

@@ -47,8 +47,13 @@ impl<R: Rng> StepWriter<'_, R> {
             3 => descriptor[1] ^= 1 << self.rng.random_range(58..63),
             _ => {}
         }
-        let is_valid = self.rng.random_bool(0.9);
-        let kind = self.rng.random_range(if is_valid { 0..4 } else { 4..6 });
+        let low = self.rng.random_range(0..4);
+        let kind = match self.rng.random_range(0..20) {
+            0 => 4 + low,
+            // In 64-bit mode all 64 bits count.
+            1 => 1 << self.rng.random_range(32..64) | low,
+            _ => low,
+        };
         self.actions.push(Action::Invpcid(Invpcid { kind, descriptor }));
     }
 

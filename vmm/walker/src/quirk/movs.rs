@@ -1,8 +1,9 @@
-//! Quirks of MOVs to control registers in a sequence: what the machine sees in place of their operands.
+//! Quirks of MOVs to control registers in a sequence, and of INVPCID: what the machine sees in place of their
+//! operands.
 
 use super::{Quirks, Quirky};
 use crate::{PredictedPrivileged, Walker};
-use crosswalk_case::{Action, Case};
+use crosswalk_case::{Action, Case, Invpcid};
 use mmu_core::x86::control::Mov;
 use mmu_core::{Cr0, Cr4, Efer, Features, Reference};
 
@@ -11,13 +12,14 @@ const STORED_IN_CR0: u64 = 0xe005_003f;
 const LOW_HALF: u64 = 0xffff_ffff;
 
 impl Quirks {
-    /// Those that are about MOVs to control registers.
+    /// Those that are about MOVs to control registers and INVPCID.
     pub(super) const OF_MOVS: Self = Self::MOV_HAS_32_BITS
         .union(Self::LMA_IS_IGNORED)
         .union(Self::EFER_IS_UNCHECKED)
         .union(Self::CR0_IS_UNCHECKED)
         .union(Self::CR4_BEYOND_CPUID)
-        .union(Self::PKE_DROPS_NOTHING);
+        .union(Self::PKE_DROPS_NOTHING)
+        .union(Self::INVPCID_TYPE_HAS_32_BITS);
 
     /// Those of them that can show in a sequence.
     pub(super) fn of_movs_in(case: &Case) -> Self {
@@ -27,6 +29,9 @@ impl Quirks {
                 Self::MOV_HAS_32_BITS | Self::CR4_BEYOND_CPUID | Self::PKE_DROPS_NOTHING
             }
             Action::Mov(Mov::Efer(_)) => Self::LMA_IS_IGNORED | Self::EFER_IS_UNCHECKED,
+            Action::Invpcid(Invpcid { kind, .. }) if *kind > LOW_HALF => {
+                Self::INVPCID_TYPE_HAS_32_BITS
+            }
             _ => Self::empty(),
         });
         movs.collect()
@@ -41,8 +46,14 @@ impl Quirky {
             seen.profile.features |= Features::SMEP | Features::SMAP | Features::PKU;
         }
         for action in &mut seen.before {
-            if let Action::Mov(mov) = action {
-                *mov = self.as_seen(*mov, case);
+            match action {
+                Action::Mov(mov) => *mov = self.as_seen(*mov, case),
+                Action::Invpcid(Invpcid { kind, .. })
+                    if self.has(Quirks::INVPCID_TYPE_HAS_32_BITS) =>
+                {
+                    *kind &= LOW_HALF;
+                }
+                _ => {}
             }
         }
         seen
@@ -133,5 +144,21 @@ mod tests {
         let smap = |case: &Case| Mov::Cr4(case.state.cr4 | Cr4::SMAP);
         let [refused, accepted] = both(Quirks::CR4_BEYOND_CPUID, smap);
         assert_eq!([refused.0, accepted.0], [false, true]);
+    }
+
+    /// SDM "INVPCID": a type above 3 is #GP, and in 64-bit mode the operand has 64 bits.
+    #[test]
+    fn a_type_with_upper_bits_is_that_of_its_low_half() {
+        let profile = Profile { features: Features::INVPCID, ..Profile::default() };
+        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Zero, profile);
+        let ends = |kind| {
+            case.before = vec![Action::Invpcid(Invpcid { kind, descriptor: [0, 0] })];
+            let quirky = Quirky(Quirks::INVPCID_TYPE_HAS_32_BITS);
+            let walkers = [&Reference as &dyn Walker, &quirky];
+            walkers.map(|walker| walker.predict_privileged(&case)[0].fault.is_none())
+        };
+        let kinds = [3, 4, 1 << 32 | 3, 1 << 63 | 4];
+        let expected = [[true, true], [false, false], [false, true], [false, false]];
+        assert_eq!(kinds.map(ends), expected);
     }
 }

@@ -5,7 +5,7 @@ use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, Rights};
 use mmu_core::{
     Access, AccessKind, Cr0, Efer, Fault, PageFaultCode, PagingMode, PhysAddr, Reference, Regime,
-    Ring, Semantics, Vector,
+    Semantics, Vector,
 };
 
 /// The quirks that are decisions of a single walk.
@@ -38,6 +38,9 @@ const LOW_RESERVED_OF_PDPTE: u64 = 0x1e6;
 const PSE_36_ADDRESS: u64 = 0x001f_e000;
 /// Those that are bits 39:36 of the address.
 const PSE_36_ADDRESS_FROM_36: u64 = 0x001e_0000;
+
+/// WD of every key.
+const WRITE_DISABLE: u32 = 0xaaaa_aaaa;
 
 impl Semantics for QuirkySemantics {
     fn has_64_bit_address(&self, access: &Access) -> bool {
@@ -103,11 +106,18 @@ impl Semantics for QuirkySemantics {
     }
 
     fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
-        let mut rights = rights;
-        if self.has(Quirks::KEYS_BY_RING) {
-            rights.set(Rights::USER, access.ring == Ring::Three);
+        if !self.has(Quirks::KEYS_BY_RING) {
+            return Reference.key_denied(rights, leaf, access, regime);
         }
-        Reference.key_denied(rights, leaf, access, regime)
+
+        // AD of PKRU binds user accesses alone, but its WD those of the supervisor, too.
+        let is_user = access.is_user();
+        let mut of_pkru = *regime;
+        if !is_user {
+            of_pkru.state.pkru &= WRITE_DISABLE;
+        }
+        let by_pkru = Reference.key_denied(Rights::USER, leaf, access, &of_pkru);
+        by_pkru || !is_user && Reference.key_denied(Rights::empty(), leaf, access, regime)
     }
 
     fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {

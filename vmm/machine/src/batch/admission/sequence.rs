@@ -36,6 +36,11 @@ pub(super) fn check_sequence(case: &Case) -> Result<(), String> {
     if case.accesses().iter().any(|alone| alone.form == Form::SegmentLoad) {
         return Err("no sequence loads a segment".into());
     }
+    // Its handlers of faults turn shadow stacks off.
+    let is_prepared = case.state.cr4.contains(Cr4::CET);
+    if !is_prepared && case.accesses().iter().any(|alone| alone.access.shadow_stack) {
+        return Err("a sequence with shadow-stack accesses begins with CR4.CET=1".into());
+    }
     let stores_state =
         |action: &Action| matches!(action, Action::Access(step) if leaves_unknown(step.form));
     if case.before.iter().any(stores_state) {
