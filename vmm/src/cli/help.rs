@@ -162,14 +162,16 @@ pub(super) const LITMUS: &str = "\
 Examples:
   crosswalk litmus
   crosswalk litmus remap-invlpg-remote
+  crosswalk litmus all --machine kvm --runs 1e4
+  crosswalk litmus mine.litmus --machine qemu --for 30s --report page.html
   crosswalk litmus explain xchg-write \"A:ad np\"
-  crosswalk litmus mine.litmus --json
 
 Exit codes:
-  0  what is allowed was shown
-  1  a test claims something else
+  0  what is allowed was shown, and nothing else was seen
+  1  something forbidden was seen, or a test claims something else
   2  wrong usage or input
-  3  the host failed";
+  3  there is no such machine, a processor hangs, or the host failed
+  4  stopped before all tests were run";
 
 pub(super) const SCHEMA: &str = "\
 Examples:
