@@ -73,6 +73,9 @@ fn a_claim_that_does_not_hold_ends_with_1() {
     sandbox.file("mine.litmus", "litmus mine\npage x = A\nP0\nfly x\n");
     let wrong = sandbox.run(&["litmus", file]).expect_code(2);
     assert!(wrong.stderr.contains("mine.litmus: line 4: `fly x`"), "{}", wrong.stderr);
+    sandbox.file("mine.litmus", "litmus mine\nP0\nwait f = 1\n");
+    let endless = sandbox.run(&["litmus", file]).expect_code(2);
+    assert!(endless.stderr.contains("mine: no execution of it ends"), "{}", endless.stderr);
     let missing = run(&["litmus", "remap-invlgp"]).expect_code(2);
     assert!(missing.stderr.contains("`crosswalk litmus` lists them"), "{}", missing.stderr);
 }

@@ -13,9 +13,13 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The longest delay, in turns of a loop: several times as long as any test takes without one.
 const LONGEST_DELAY_BITS: u32 = 15;
+
+/// How long a processor may take for a part of an iteration.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A machine that runs tests.
 pub trait LitmusMachine {
@@ -132,7 +136,8 @@ fn plan(processors: usize, seed: u64, runs: u32) -> LitmusPlan {
         rng.random_range(0..1_u32 << bits)
     };
     let runs = runs.min(MAX_LITMUS_ITERATIONS);
-    LitmusPlan { delays: (0..processors).map(|_| (0..runs).map(|_| delay()).collect()).collect() }
+    let delays = (0..processors).map(|_| (0..runs).map(|_| delay()).collect());
+    LitmusPlan { delays: delays.collect(), patience: PATIENCE }
 }
 
 impl Judgement {

@@ -25,6 +25,7 @@ use mmu_core::x86::profile::Features;
 use mmu_core::x86::state::{Cr4, Efer};
 use mmu_core::{PagingMode, Ring};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 /// The longest run of a test.
@@ -48,6 +49,9 @@ pub struct LitmusPlan {
     /// Each processor's delays before its first action, in turns of a loop, one for each time that the test is run.
     /// At most [`MAX_LITMUS_ITERATIONS`].
     pub delays: Vec<Vec<u32>>,
+    /// How long a processor may take from one barrier to the next: from one part of an iteration to another, which
+    /// takes microseconds, if the host has nothing else to do.
+    pub patience: Duration,
 }
 
 impl LitmusPlan {

@@ -23,10 +23,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
-/// How long a processor may take from one barrier to the next. The longest delay takes some 100 us, and a fault of a
-/// guest whose ring 0 is emulated 20 us; but the host may have other things to do.
-const LIMIT: Duration = Duration::from_secs(10);
-
 /// Runs a test on the KVM of this host.
 ///
 /// # Errors
@@ -65,7 +61,7 @@ pub fn run_on_kvm(
         })
         .collect::<Result<Vec<_>, MachineError>>()?;
 
-    run_all(vcpus, &memory, jail)?;
+    run_all(vcpus, &memory, jail, plan.patience)?;
     counts(&memory, test, iterations)
 }
 
@@ -135,7 +131,12 @@ fn enter(
 }
 
 /// Runs every vCPU until it has finished.
-fn run_all(vcpus: Vec<VcpuFd>, memory: &GuestMemoryMmap, jail: &Jail) -> Result<(), MachineError> {
+fn run_all(
+    vcpus: Vec<VcpuFd>,
+    memory: &GuestMemoryMmap,
+    jail: &Jail,
+    patience: Duration,
+) -> Result<(), MachineError> {
     let given_up = AtomicBool::new(false);
     let own =
         sched_getaffinity(Pid::from_raw(0)).map_err(MachineError::host("asking for processors"))?;
@@ -152,7 +153,7 @@ fn run_all(vcpus: Vec<VcpuFd>, memory: &GuestMemoryMmap, jail: &Jail) -> Result<
                 scope.spawn(move || {
                     let at = GuestAddress(CONTROL + barrier(number));
                     let progress = || memory.read_obj(at).unwrap_or(0);
-                    let ended = run(vcpu, cpu, jail, given_up, progress);
+                    let ended = run(vcpu, cpu, jail, (given_up, patience), progress);
                     if ended.is_err() {
                         given_up.store(true, Ordering::Relaxed);
                     }
@@ -180,7 +181,7 @@ fn run(
     mut vcpu: VcpuFd,
     cpu: usize,
     jail: &Jail,
-    given_up: &AtomicBool,
+    (given_up, patience): (&AtomicBool, Duration),
     progress: impl Fn() -> u64,
 ) -> Result<(), MachineError> {
     let mut set = CpuSet::new();
@@ -194,7 +195,7 @@ fn run(
         if now != last.0 {
             last = (now, Instant::now());
         }
-        if given_up.load(Ordering::Relaxed) || last.1.elapsed() > LIMIT {
+        if given_up.load(Ordering::Relaxed) || last.1.elapsed() > patience {
             return Err(MachineError::guest(GuestFailure::Hang, None));
         }
         match vcpu.run() {
@@ -209,6 +210,41 @@ fn run(
                 return Err(MachineError::host("running a litmus test")(exit));
             }
             Err(error) => return Err(MachineError::host("KVM_RUN")(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mmu_core::litmus::{Action, Program};
+    use mmu_core::{ControlState, PhysAddr, Profile, Ring};
+
+    #[test]
+    fn a_processor_that_hangs_is_an_error() {
+        if !std::path::Path::new("/dev/kvm").exists() {
+            eprintln!("skipped: no /dev/kvm");
+            return;
+        }
+        // Nobody sets the flag.
+        let flag = PhysAddr::new(0x17_0000);
+        let waits = Program { actions: vec![Action::WaitFor(flag, 1)], ..Program::default() };
+        let tables = [(0x1_0000, 0), (0x17_0000, 0)];
+        let test = LitmusTest {
+            memory: tables.map(|(at, word)| (PhysAddr::new(at), word)).to_vec(),
+            state: ControlState::four_level(0x1_0000),
+            profile: Profile::default(),
+            ring: Ring::Three,
+            programs: vec![waits],
+            observed: Vec::new(),
+        };
+        let patience = Duration::from_millis(300);
+        let plan = LitmusPlan { delays: vec![vec![0]], patience };
+        match run_on_kvm(&test, &plan, &Jail::none()) {
+            Err(MachineError::GuestFailed { failure: GuestFailure::Hang, .. }) => {}
+            // A KVM that cannot be opened.
+            Err(MachineError::Unavailable(why)) => eprintln!("skipped: {why}"),
+            other => panic!("expected a hang, found {other:?}"),
         }
     }
 }

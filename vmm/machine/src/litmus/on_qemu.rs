@@ -14,9 +14,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
-/// How long QEMU may compute without any processor coming to its next barrier.
-const LIMIT: Duration = Duration::from_secs(10);
-
 /// Runs a test on a QEMU, given by its name or path.
 ///
 /// # Errors
@@ -45,7 +42,7 @@ pub fn run_on_qemu(
         processors: test.programs.len() as u8,
     };
     let mut process = QemuProcess::start(&options, jail)?;
-    wait(&mut process, &memory, test.programs.len())?;
+    wait(&mut process, &memory, test.programs.len(), plan.patience)?;
     counts(&memory, test, iterations)
 }
 
@@ -54,6 +51,7 @@ fn wait(
     process: &mut QemuProcess,
     memory: &GuestMemoryMmap,
     processors: usize,
+    limit: Duration,
 ) -> Result<(), MachineError> {
     const PAUSE: Duration = Duration::from_millis(2);
     let has_finished = |number| {
@@ -75,7 +73,7 @@ fn wait(
             last = progress();
             patience = None;
         }
-        let patience = patience.get_or_insert_with(|| Patience::start(LIMIT, used, now));
+        let patience = patience.get_or_insert_with(|| Patience::start(limit, used, now));
         if patience.is_over(used, now) {
             return Err(MachineError::guest(GuestFailure::Hang, None));
         }

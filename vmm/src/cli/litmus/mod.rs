@@ -144,7 +144,10 @@ fn verdict(judged: &[JudgedTest], is_stopped: bool) -> VerdictWord {
     match (is_refuted || is_forbidden, is_stopped) {
         (true, _) => VerdictWord::Failed,
         (false, true) => VerdictWord::Incomplete,
-        (false, false) if judged.iter().all(|judged| judged.was_run()) => VerdictWord::Passed,
+        (false, false) if judged.iter().any(JudgedTest::was_run) => VerdictWord::Passed,
+        (false, false) if judged.iter().any(|judged| judged.not_run().is_some()) => {
+            VerdictWord::NotRun
+        }
         (false, false) => VerdictWord::Done,
     }
 }
@@ -166,6 +169,10 @@ fn read(argument: &str) -> Result<Litmus, Failure> {
 
 fn judge(test: Litmus) -> Result<JudgedTest, Failure> {
     match test.judge() {
+        Ok(judgement) if judgement.outcomes.is_empty() => Err(Failure::Input(format!(
+            "{}: no execution of it ends: something waits for what never comes",
+            test.name
+        ))),
         Ok(judgement) => Ok(JudgedTest { test, judgement, run: None }),
         Err(error) => Err(Failure::Input(format!("{}: {error}", test.name))),
     }
