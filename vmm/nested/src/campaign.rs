@@ -1,7 +1,7 @@
 //! A run: batches from a stream go to a machine, which runs one while the host judges the one before.
 
 use crate::NestedCase;
-use crate::batch;
+use crate::batch::{self, BatchRun};
 use crate::generate::{CaseBatch, Stream};
 use crate::known::{KnownNested, Recognized};
 use crate::observation::{NestedAttempt, SeenEnd};
@@ -54,6 +54,8 @@ pub struct NestedTally {
     pub unsupported: BTreeMap<String, u64>,
     /// Those that lead where nothing is known.
     pub unpredicted: u64,
+    /// Batches that the guest did not survive, although it survived each of their cases alone: how it failed.
+    pub failures: BTreeMap<String, u64>,
     /// How cases ended on the machine.
     pub ends: BTreeMap<&'static str, u64>,
     /// How often each rule decided.
@@ -98,6 +100,15 @@ impl NestedTally {
     /// Number of divergences that are not known.
     pub const fn unknown(&self) -> u64 {
         self.diverge - self.known
+    }
+
+    /// Counts a batch that the guest did not survive, unless one of its cases is to blame: that is a finding.
+    pub fn note_failure(&mut self, ran: &BatchRun) {
+        let Some(failure) = &ran.failure else { return };
+        let is_lost = |attempt: &NestedAttempt| matches!(attempt, NestedAttempt::Observed(seen) if matches!(seen.end, SeenEnd::Lost(_)));
+        if !ran.attempts.iter().any(is_lost) {
+            *self.failures.entry(format!("the guest {failure}")).or_default() += 1;
+        }
     }
 
     /// Judges a case, and counts what came of it.
@@ -165,10 +176,14 @@ impl Signature {
     }
 }
 
+/// The kind of an end from which the machine does not come back.
+pub(crate) const LOST: &str = "the hypervisor is lost";
+
 /// The kind of an end, in a word or two.
 pub const fn kind_of_end(end: &CaseEnd) -> &'static str {
     let end = match end {
         CaseEnd::NotEntered { .. } => return "not entered",
+        CaseEnd::Lost(_) => return LOST,
         CaseEnd::Of(end) => end,
     };
     match end {
@@ -190,6 +205,7 @@ pub const fn kind_of_seen(end: &SeenEnd) -> &'static str {
         SeenEnd::EptMisconfiguration { .. } => "EPT misconfiguration",
         SeenEnd::NotEntered { .. } => "not entered",
         SeenEnd::Other { .. } => "another exit",
+        SeenEnd::Lost(_) => LOST,
     }
 }
 
@@ -234,7 +250,9 @@ pub fn run(
             next.as_ref().map(|next| next.encoded.write(machine.memory(), machine.capabilities()));
 
         let ran = match under_way.take() {
-            Some(started) => Some((started.finish(machine, plan.judge)?, started.batch)),
+            Some(Started { batch, encoded }) => {
+                Some((batch::finish(&batch, &encoded, machine, plan.judge.provenance)?, batch))
+            }
             None => None,
         };
         if let Some(command) = command {
@@ -242,8 +260,9 @@ pub fn run(
         }
         under_way = next;
 
-        if let Some((attempts, batch)) = ran {
-            for (lane, (case, attempt)) in batch.cases.iter().zip(&attempts).enumerate() {
+        if let Some((ran, batch)) = ran {
+            tally.note_failure(&ran);
+            for (lane, (case, attempt)) in batch.cases.iter().zip(&ran.attempts).enumerate() {
                 let name = || plan.stream.name(batch.first + lane as u64).to_string();
                 tally.add(plan.judge, name, case, attempt);
             }
@@ -251,22 +270,5 @@ pub fn run(
         if is_over && under_way.is_none() {
             return Ok(number);
         }
-    }
-}
-
-impl Started {
-    /// Waits until the batch has run, and reads what it did.
-    fn finish(
-        &self,
-        machine: &mut dyn Machine,
-        judge: Judge<'_>,
-    ) -> Result<Vec<NestedAttempt>, MachineError> {
-        let Self { batch, encoded } = self;
-        let log = machine.finish()?;
-        if let Some(why) = log.skipped.clone() {
-            return Ok(vec![NestedAttempt::Unsupported(why); batch.cases.len()]);
-        }
-        let ran = encoded.read_back(&log, machine.memory())?;
-        Ok(batch::observe(batch, encoded, &ran, judge.provenance))
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`NestedCase`] is what is tried; its text form is JSON;
 //! - [`generate`]: where cases come from;
+//! - [`requirements`]: whether a machine can run a case;
 //! - [`batch`]: how a machine runs them, many at once;
 //! - [`observation`]: what it did;
 //! - [`walker`]: who predicts; [`mutants`] are walkers with one mistake each, [`mutation`] is their score;
@@ -21,12 +22,14 @@ pub mod mutation;
 pub mod observation;
 mod places;
 mod quirks;
+pub mod requirements;
 mod shrink;
 pub mod stubs;
 mod text;
 pub mod verdict;
 pub mod walker;
 
+pub use batch::run_alone;
 pub use case::{CaseMemory, NestedCase, Step};
-pub use shrink::{examine, run_alone};
+pub use shrink::examine;
 pub use text::NestedCaseError;

@@ -2,10 +2,8 @@
 //! the machine still shows the same.
 
 use crate::NestedCase;
-use crate::batch;
-use crate::campaign::{Judge, NestedFinding, NestedTally, Signature};
-use crate::generate::CaseBatch;
-use crate::observation::NestedAttempt;
+use crate::batch::run_alone;
+use crate::campaign::{Judge, LOST, NestedFinding, NestedTally, Signature};
 use crate::verdict::{Difference, NestedVerdict, judge_prediction};
 use crate::walker::predict;
 use crosswalk_case::TableEntry;
@@ -15,6 +13,8 @@ use mmu_core::x86::format::EntryBits;
 
 /// How often an example is run to see whether it always shows the finding.
 const RUNS: u32 = 10;
+/// The same if the guest has to be started again each time.
+const RUNS_OF_LOSS: u32 = 2;
 /// P, RW and US of page tables; R, W and X of EPT.
 const RIGHTS: u64 = 0x7;
 
@@ -41,7 +41,9 @@ fn shrink(
     finding: &mut NestedFinding,
 ) -> Result<(), MachineError> {
     let mut smallest = finding.example.clone();
-    for simpler in simpler_values(&smallest) {
+    let is_lost = signature.seen == LOST;
+    let simpler = if is_lost { Vec::new() } else { simpler_values(&smallest) };
+    for simpler in simpler {
         let mut candidate = smallest.clone();
         simpler.apply(&mut candidate);
         if candidate != smallest && shows(judge, machine, signature, &candidate)?.is_some() {
@@ -49,15 +51,16 @@ fn shrink(
         }
     }
 
+    let runs = if is_lost { RUNS_OF_LOSS } else { RUNS };
     let mut shown = 0;
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         if let Some((expected, differences)) = shows(judge, machine, signature, &smallest)? {
             shown += 1;
             finding.expected = expected;
             finding.differences = differences;
         }
     }
-    finding.shows = Some((shown, RUNS));
+    finding.shows = Some((shown, runs));
     finding.example = smallest;
     Ok(())
 }
@@ -106,7 +109,7 @@ fn shows(
     signature: &Signature,
     case: &NestedCase,
 ) -> Result<Option<(String, Vec<Difference>)>, MachineError> {
-    let Some(attempt) = run_alone(case, machine, judge.provenance)? else { return Ok(None) };
+    let attempt = run_alone(case, machine, judge.provenance)?;
     let NestedVerdict::Diverge { expected, differences } =
         judge_prediction(case, &predict(judge.walker, case), &attempt)
     else {
@@ -115,18 +118,4 @@ fn shows(
     let known = judge.known.recognize(case, &attempt);
     let found = Signature::of(&expected.end, &attempt, &differences, known);
     Ok((found == *signature).then(|| (expected.to_string(), differences)))
-}
-
-/// Runs one case; `None` if its tables are in no arena.
-///
-/// # Errors
-/// If the guest or the machine fails.
-pub fn run_alone(
-    case: &NestedCase,
-    machine: &mut dyn Machine,
-    provenance: crosswalk_case::observation::Provenance,
-) -> Result<Option<NestedAttempt>, MachineError> {
-    let Some(arena) = case.arena() else { return Ok(None) };
-    let alone = CaseBatch { arena, first: 0, cases: vec![case.clone()] };
-    Ok(batch::run(&alone, machine, provenance)?.pop())
 }

@@ -17,10 +17,10 @@ use crate::file;
 use crate::report::document::{Ending, VerdictWord};
 use crate::report::nested::{self, NestedFacts};
 use crosswalk_machine::{Capabilities, Identity, Machine};
-use crosswalk_nested::batch;
 use crosswalk_nested::campaign::{self, Judge, NestedTally, Plan};
 use crosswalk_nested::generate::{CaseBatch, Generator, NestedName, Stream};
 use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::requirements::{adopt, cannot_run};
 use crosswalk_nested::walker::{NestedWalker, REFERENCE};
 use crosswalk_nested::{NestedCase, run_alone};
 use std::path::Path;
@@ -154,11 +154,9 @@ fn run_given_booted(
     let booter = Booter::find(arguments.machine, &arguments.options)?;
     let offered = booter.probe_nested()?;
     let given = given(arguments, &offered)?;
-    let batches = given.iter().map(|(name, case)| {
-        let arena = case.arena().ok_or_else(|| in_no_batch(name))?;
-        Ok(CaseBatch { arena, first: 0, cases: vec![case.clone()] })
-    });
-    let batches: Vec<CaseBatch> = batches.collect::<Result<_, Failure>>()?;
+    let runs = |(_, case): &&(String, NestedCase)| cannot_run(case, &offered).is_none();
+    let batches = given.iter().filter(runs).map(|(_, case)| CaseBatch::alone(case));
+    let batches: Vec<_> = batches.collect();
 
     let mut machine = booter.run_nested(&batches, &offered)?;
     let known = known_findings(arguments, machine.identity())?;
@@ -168,10 +166,10 @@ fn run_given_booted(
     arguments.print_heading(machine.identity(), &offered, &why, &in_words(given.len()));
 
     let mut tally = NestedTally::default();
-    for ((name, case), batch) in given.into_iter().zip(&batches) {
-        for attempt in batch::run(batch, &mut machine, provenance)? {
-            tally.add(judge, || name.clone(), &case, &attempt);
-        }
+    // The image has the cases that can run, in order.
+    for (name, case) in given {
+        let attempt = run_alone(&case, &mut machine, provenance)?;
+        tally.add(judge, || name, &case, &attempt);
     }
     let facts = NestedFacts {
         identity: machine.identity(),
@@ -189,11 +187,6 @@ fn run_given_booted(
 /// Cases that the user gave, in words.
 fn in_words(count: usize) -> String {
     format!("{count} given")
-}
-
-/// Why a case cannot run.
-fn in_no_batch(name: &str) -> Failure {
-    Failure::Input(format!("{name}: its tables are not in the memory of one batch"))
 }
 
 /// Runs the cases of a generator. Returns the counts, and whether everything was run.
@@ -240,7 +233,6 @@ fn run_given(
     let mut tally = NestedTally::default();
     for (name, case) in cases {
         let attempt = run_alone(&case, machine, judge.provenance)?;
-        let attempt = attempt.ok_or_else(|| in_no_batch(&name))?;
         tally.add(judge, || name, &case, &attempt);
     }
     Ok(tally)
@@ -261,23 +253,14 @@ fn given(
         }
         for case in read_nested(argument)? {
             let number = cases.len() + 1;
-            let profile = machine.profile;
-            cases.push((format!("case {number}"), NestedCase { profile, ..case }));
+            cases.push((format!("case {number}"), adopt(case, machine)));
         }
     }
     Ok(cases)
 }
 
 fn report(arguments: &CheckArguments, facts: &NestedFacts<'_>, tally: &NestedTally) -> ExitCode {
-    let verdict = if nested::compared(tally) == 0 {
-        VerdictWord::NothingCompared
-    } else if tally.unknown() > 0 {
-        VerdictWord::Diverge
-    } else if facts.complete {
-        VerdictWord::Agree
-    } else {
-        VerdictWord::Incomplete
-    };
+    let verdict = nested::verdict(facts, tally);
     let ending = match verdict {
         VerdictWord::Incomplete if arguments.output.allow_incomplete => Ending::ALLOWED_INCOMPLETE,
         verdict => verdict.into(),

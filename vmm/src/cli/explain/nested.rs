@@ -10,6 +10,7 @@ use crosswalk_machine::Machine;
 use crosswalk_nested::generate::NestedName;
 use crosswalk_nested::known::KnownNested;
 use crosswalk_nested::observation::NestedAttempt;
+use crosswalk_nested::requirements::adopt;
 use crosswalk_nested::verdict::{NestedVerdict, judge};
 use crosswalk_nested::walker::REFERENCE;
 use crosswalk_nested::{NestedCase, run_alone};
@@ -50,9 +51,8 @@ fn cases(
     }
     let mut cases = read_nested(&arguments.case)?;
     if let Some(machine) = machine {
-        for case in &mut cases {
-            case.profile = machine.capabilities().profile;
-        }
+        let here = machine.capabilities();
+        cases = cases.into_iter().map(|case| adopt(case, here)).collect();
     }
     Ok(cases)
 }
@@ -65,9 +65,6 @@ fn show(
 ) -> Result<VerdictWord, Failure> {
     let provenance = provenance_of(machine.identity());
     let attempt = run_alone(case, machine, provenance)?;
-    let attempt = attempt.unwrap_or_else(|| {
-        NestedAttempt::Unsupported("its tables are not in the memory of one batch".into())
-    });
     print_beside_verdict(&nested::draw(case, &REFERENCE, &attempt));
 
     let known = known_of(machine.identity());

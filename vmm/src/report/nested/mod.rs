@@ -13,9 +13,10 @@ pub use walk::{draw, explain};
 #[cfg(test)]
 pub(in crate::report) use {json::NestedDocument, mutants::NestedMutantsDocument};
 
+use crate::report::document::VerdictWord;
 use crosswalk_machine::{Capabilities, Identity};
 use crosswalk_nested::campaign::NestedTally;
-use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::known::{KnownNested, KnownNestedFinding, ProbeFinding};
 
 /// What a report says about a run besides its counts.
 #[derive(Clone, Copy)]
@@ -38,7 +39,28 @@ pub struct NestedFacts<'r> {
     pub seconds: f64,
 }
 
+/// What a probe has shown of the machine, and the known finding that it is.
+pub(super) fn probed<'r>(
+    facts: &NestedFacts<'r>,
+) -> Option<(ProbeFinding, Option<&'r KnownNestedFinding>)> {
+    let probe = ProbeFinding::of(facts.capabilities)?;
+    Some((probe, facts.known.of_probe(probe)))
+}
+
+/// How a run ended.
+pub fn verdict(facts: &NestedFacts<'_>, tally: &NestedTally) -> VerdictWord {
+    if compared(tally) == 0 {
+        VerdictWord::NothingCompared
+    } else if tally.unknown() > 0 || matches!(probed(facts), Some((_, None))) {
+        VerdictWord::Diverge
+    } else if facts.complete && tally.unsupported.is_empty() {
+        VerdictWord::Agree
+    } else {
+        VerdictWord::Incomplete
+    }
+}
+
 /// Number of cases that were compared.
-pub const fn compared(tally: &NestedTally) -> u64 {
+const fn compared(tally: &NestedTally) -> u64 {
     tally.agree + tally.diverge
 }

@@ -1,6 +1,7 @@
 //! A run of nested cases for people, in 80 columns.
 
-use super::{NestedFacts, compared};
+use super::NestedFacts;
+use crate::report::document::VerdictWord;
 use crate::report::style::number::{cases, counted, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crosswalk_machine::nested::Virtualization;
@@ -10,6 +11,9 @@ use crosswalk_nested::campaign::{NestedFinding, NestedTally, Signature};
 /// What is about to run.
 pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, what: &str) -> String {
     let second = match &capabilities.virtualization {
+        Ok(Virtualization::Svm { nested_paging: false, .. }) => {
+            "NPT, though CPUID reports none".to_owned()
+        }
         Ok(Virtualization::Svm { .. }) => "NPT".to_owned(),
         Ok(Virtualization::Vmx(_)) => "EPT".to_owned(),
         Err(why) => format!("none: {why}"),
@@ -42,6 +46,15 @@ pub fn summary(facts: &NestedFacts<'_>, tally: &NestedTally, is_verbose: bool) -
     for (why, count) in &tally.unsupported {
         line(&mut text, &format!("not run   {}: {why}", cases(*count)));
     }
+    for (failure, batches) in &tally.failures {
+        let count = if *batches == 1 { "one batch".into() } else { format!("{batches} batches") };
+        line(
+            &mut text,
+            &format!(
+                "again     {failure} in {count}, and in none of their cases when these ran alone"
+            ),
+        );
+    }
     findings(&mut text, facts, tally);
     line(&mut text, &verdict(facts, tally));
     text
@@ -49,14 +62,11 @@ pub fn summary(facts: &NestedFacts<'_>, tally: &NestedTally, is_verbose: bool) -
 
 /// The result in a sentence, which is the first and the last line.
 fn verdict(facts: &NestedFacts<'_>, tally: &NestedTally) -> String {
-    let badge = if compared(tally) == 0 {
-        "NOTHING COMPARED"
-    } else if tally.unknown() > 0 {
-        "DIVERGE"
-    } else if facts.complete {
-        "AGREE"
-    } else {
-        "INCOMPLETE"
+    let badge = match super::verdict(facts, tally) {
+        VerdictWord::NothingCompared => "NOTHING COMPARED",
+        VerdictWord::Diverge => "DIVERGE",
+        VerdictWord::Agree => "AGREE",
+        _ => "INCOMPLETE",
     };
     let seconds = facts.seconds;
     let new = tally.findings.keys().filter(|signature| signature.known.is_empty()).count();
@@ -114,6 +124,14 @@ fn findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally) {
             new_finding(text, signature, found);
         }
     }
+    let probed = super::probed(facts);
+    match probed {
+        Some((probe, None)) => line(text, &format!("NEW  by a probe: {probe}\n")),
+        Some((_, Some(known))) => {
+            line(text, &format!("known {}  by a probe: {} ({})", known.id, known.title, known.rule))
+        }
+        None => {}
+    }
     for id in facts.known.findings().iter().map(|finding| &finding.id) {
         let of_id = tally.findings.iter().filter(|(signature, _)| signature.known.contains(id));
         let count: u64 = of_id.map(|(_, found)| found.cases).sum();
@@ -123,7 +141,7 @@ fn findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally) {
             line(text, &format!("known {id}  {}: {} ({})", cases(count), known.title, known.rule));
         }
     }
-    if !tally.findings.is_empty() {
+    if !tally.findings.is_empty() || probed.is_some() {
         text.push('\n');
     }
 }
