@@ -46,6 +46,7 @@ mod mutants;
 mod nested;
 mod nested_batches;
 mod nested_check;
+mod nested_compare;
 mod nested_on_bochs;
 mod pauses;
 mod plain_vmm;

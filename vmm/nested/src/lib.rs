@@ -8,12 +8,14 @@
 //! - [`walker`]: who predicts; [`mutants`] are walkers with one mistake each, [`mutation`] is their score;
 //! - [`verdict`]: a prediction compared with what was seen, field by field;
 //! - [`known`]: what machines are known to do wrong, as data;
-//! - [`campaign`]: a run, from the generator to the counts and findings.
+//! - [`campaign`]: a run, from the generator to the counts and findings;
+//! - [`compare`]: the same cases on several machines, and who differs from whom.
 #![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod campaign;
 mod case;
+pub mod compare;
 mod entry;
 pub mod generate;
 pub mod known;

@@ -97,6 +97,19 @@ impl MachineChoice {
 const AS_ASKED: &str = "as asked";
 
 impl MachineArguments {
+    /// A machine by its kind, and of Bochs its processor or of QEMU its program; everything else by default.
+    pub(super) fn of(kind: MachineKind, name: Option<&str>, jail: JailArguments) -> Self {
+        let is_qemu = kind == MachineKind::Qemu;
+        Self {
+            qemu: name.filter(|_| is_qemu).map(PathBuf::from).into_iter().collect(),
+            cpu: name.filter(|_| !is_qemu).map(str::to_owned),
+            phys_bits: None,
+            qemu_cpu: Vec::new(),
+            guest_image: None,
+            jail,
+        }
+    }
+
     /// The same options once for each QEMU that the user named; once if there is none.
     pub(super) fn one_by_one(&self) -> Vec<Self> {
         let only = |program: &PathBuf| Self { qemu: vec![program.clone()], ..self.clone() };

@@ -50,6 +50,7 @@ pub const SCHEMAS: &[DocumentSchema] = schemas! {
     "maps-tree": "maps --tree",
     "mutants": "mutants",
     "nested": "check --nested",
+    "nested-compare": "compare --nested",
     "nested-mutants": "mutants --nested",
     "record": "record",
     "rmap": "rmap",
