@@ -105,7 +105,7 @@ pub struct DisputedCases {
     pub name: String,
     /// What the manuals expect of it.
     pub expected: String,
-    /// What each machine did, by its number.
+    /// What each machine did, by its number, with the entries that not all of them changed alike.
     pub observed: Vec<(usize, String)>,
 }
 
@@ -133,7 +133,7 @@ struct Ballot<'r> {
 }
 
 enum Verdict {
-    Right(Option<AnyRule>),
+    Right(Option<(AnyRule, &'static str)>),
     Wrong { about: Vec<String>, is_known: bool, expected: String },
 }
 
@@ -188,7 +188,10 @@ impl NestedComparison {
             example: case.clone(),
             name: name(),
             expected: expected_of(&ballots),
-            observed: ballots.iter().map(|one| (one.machine, in_words(one.seen))).collect(),
+            observed: ballots
+                .iter()
+                .map(|one| (one.machine, in_words(one.seen, &ballots)))
+                .collect(),
         });
         disputed.count += 1;
     }
@@ -208,7 +211,7 @@ impl NestedComparison {
         let verdict = match judge_prediction(&case, &prediction, run) {
             NestedVerdict::Agree { choice } => {
                 counts.right += 1;
-                Verdict::Right(choice.map(|(rule, _)| rule))
+                Verdict::Right(choice)
             }
             NestedVerdict::Diverge { expected, differences } => {
                 let ids = known.recognize(&case, run);
@@ -306,16 +309,36 @@ fn known_bits(prediction: &CasePrediction) -> u64 {
 /// What a dispute is about: what differs from the manuals, or else the rules that leave a choice.
 fn about(ballots: &[Ballot<'_>]) -> Vec<String> {
     let mut faults = BTreeSet::new();
-    let mut choices = BTreeSet::new();
+    let mut choices = Vec::new();
     for ballot in ballots {
         match &ballot.verdict {
             Verdict::Wrong { about, .. } => faults.extend(about.iter().cloned()),
-            Verdict::Right(Some(rule)) => _ = choices.insert(rule.id().to_owned()),
-            Verdict::Right(None) => {}
+            Verdict::Right(choice) => choices.push(*choice),
         }
     }
-    let all = if faults.is_empty() { choices } else { faults };
-    all.into_iter().collect()
+    if !faults.is_empty() {
+        return faults.into_iter().collect();
+    }
+
+    let is_common = |choice: &AnyRuleMember| choices.iter().all(|other| other == &Some(*choice));
+    let chosen = choices.iter().flatten().filter(|choice| !is_common(choice));
+    let rules: BTreeSet<_> = chosen.map(|(rule, _)| *rule).chain(open_flags(ballots)).collect();
+    rules.into_iter().map(|rule| rule.id().to_owned()).collect()
+}
+
+type AnyRuleMember = (AnyRule, &'static str);
+
+/// The rules that leave open the flags that not all machines have set.
+fn open_flags<'b>(ballots: &'b [Ballot<'_>]) -> impl Iterator<Item = AnyRule> + 'b {
+    let is_disputed = |at: u64| {
+        let found = ballots.iter().map(|one| one.seen.changed.iter().find(|entry| entry.at == at));
+        found.collect::<Vec<_>>().windows(2).any(|two| two[0] != two[1])
+    };
+    let updates = ballots.iter().flat_map(|one| &one.prediction.alternatives);
+    updates
+        .flat_map(|way| &way.updates)
+        .filter(move |update| update.may_set != 0 && is_disputed(update.at.get()))
+        .map(|update| update.open_by)
 }
 
 /// What the manuals expect: of the first machine that differs, or of the first.
@@ -331,11 +354,14 @@ fn expected_of(ballots: &[Ballot<'_>]) -> String {
     of_wrong.or_else(likeliest).unwrap_or_default()
 }
 
-/// What a machine did, with the entries that it changed.
-fn in_words(seen: &NestedObservation) -> String {
+/// What a machine did, with the entries that not all machines changed like this.
+fn in_words(seen: &NestedObservation, ballots: &[Ballot<'_>]) -> String {
     let mut words = seen.end.to_string();
-    for EntryAfter { at, before, after } in &seen.changed {
-        words += &format!("; {before:#x} at {at:#x} became {after:#x}");
+    for entry in &seen.changed {
+        if !ballots.iter().all(|other| other.seen.changed.contains(entry)) {
+            let EntryAfter { at, before, after } = entry;
+            words += &format!("; {before:#x} at {at:#x} became {after:#x}");
+        }
     }
     words
 }
