@@ -7,6 +7,7 @@ use crate::report::style::table::{line, new_table, trimmed};
 use crosswalk_machine::nested::Virtualization;
 use crosswalk_machine::{Capabilities, Identity};
 use crosswalk_nested::campaign::{NestedFinding, NestedTally, Signature};
+use crosswalk_nested::known::KnownNestedFinding;
 
 /// What is about to run.
 pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, what: &str) -> String {
@@ -128,7 +129,8 @@ fn findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally) {
     match probed {
         Some((probe, None)) => line(text, &format!("NEW  by a probe: {probe}\n")),
         Some((_, Some(known))) => {
-            line(text, &format!("known {}  by a probe: {} ({})", known.id, known.title, known.rule))
+            let KnownNestedFinding { id, title, rule, .. } = known;
+            line(text, &format!("known {id}  by a probe: {title} ({rule})"));
         }
         None => {}
     }
