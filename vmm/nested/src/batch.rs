@@ -68,12 +68,12 @@ pub fn finish(
     machine: &mut dyn Machine,
     provenance: Provenance,
 ) -> Result<BatchRun, MachineError> {
-    let ran = machine.finish().and_then(|log| match log.skipped.clone() {
-        Some(why) => Ok(vec![NestedAttempt::Unsupported(why); batch.cases.len()]),
-        None => {
-            let ran = encoded.read_back(&log, machine.memory())?;
-            Ok(observe(batch, encoded, &ran, provenance))
+    let ran = machine.finish().and_then(|log| {
+        if let Some(why) = &log.skipped {
+            return Ok(vec![NestedAttempt::Unsupported(why.clone()); batch.cases.len()]);
         }
+        let ran = encoded.read_back(&log, machine.memory())?;
+        Ok(observe(batch, encoded, &ran, provenance))
     });
 
     let (failure, error) = match ran {

@@ -10,6 +10,7 @@ use crosswalk_machine::nested::Virtualization;
 use crosswalk_machine::{Capabilities, ModeOffer};
 use mmu_core::nested::{AnyRule, NestedEnd, NestedExit};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 /// What all of these machines offer, with the second level of the first: cases that are made for it can run on each.
 /// `None` if there is none, or their second levels are of different kinds.
@@ -40,7 +41,7 @@ fn offered_by_both(one: &[ModeOffer], other: &[ModeOffer]) -> Vec<ModeOffer> {
     let mut both = one.to_vec();
     for (mode, offer) in other {
         match both.iter_mut().find(|(known, _)| known == mode) {
-            Some((_, known)) if known.is_ok() => *known = offer.clone(),
+            Some((_, known)) if known.is_ok() => known.clone_from(offer),
             Some(_) => {}
             None => both.push((*mode, offer.clone())),
         }
@@ -360,7 +361,7 @@ fn in_words(seen: &NestedObservation, ballots: &[Ballot<'_>]) -> String {
     for entry in &seen.changed {
         if !ballots.iter().all(|other| other.seen.changed.contains(entry)) {
             let EntryAfter { at, before, after } = entry;
-            words += &format!("; {before:#x} at {at:#x} became {after:#x}");
+            let _ = write!(words, "; {before:#x} at {at:#x} became {after:#x}");
         }
     }
     words

@@ -262,8 +262,8 @@ impl Quirked {
         }
 
         known.retain(|update| {
-            let is_nested = update.dimension == Dimension::Second;
-            !update.level.has_flags && !(is_nested && self.leaves_pdptes())
+            let is_left = update.dimension == Dimension::Second && self.leaves_pdptes();
+            !update.level.has_flags && !is_left
         });
         known
     }

@@ -233,12 +233,12 @@ impl Runner {
     /// Runs batches, and returns what each case did, in order.
     fn run(&mut self, batches: &[CaseBatch]) -> Result<Vec<NestedAttempt>, Failure> {
         let provenance = provenance_of(&self.identity);
-        let mut booted;
+        let mut of_log;
         let machine: &mut dyn Machine = match &mut self.way {
             Way::Batches(machine) => machine.as_mut(),
             Way::Images(booter) => {
-                booted = booter.run_nested(batches, &self.capabilities)?;
-                &mut booted
+                of_log = booter.run_nested(batches, &self.capabilities)?;
+                &mut of_log
             }
         };
 
@@ -254,12 +254,12 @@ impl Runner {
         let provenance = provenance_of(&self.identity);
         let own: Vec<_> =
             cases.iter().map(|case| adopt(case.clone(), &self.capabilities)).collect();
-        let mut booted;
+        let mut of_log;
         let machine: &mut dyn Machine = match &mut self.way {
             Way::Batches(machine) => machine.as_mut(),
             Way::Images(booter) => {
-                booted = booter.run_nested_alone(&own, &self.capabilities)?;
-                &mut booted
+                of_log = booter.run_nested_alone(&own, &self.capabilities)?;
+                &mut of_log
             }
         };
         let runs = own.iter().map(|case| run_alone(case, machine, provenance));

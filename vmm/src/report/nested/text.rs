@@ -7,6 +7,7 @@ use crate::report::style::number::{cases, counted, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crosswalk_machine::nested::Virtualization;
 use crosswalk_machine::{Capabilities, Identity};
+use crosswalk_nested::known::KnownNestedFinding;
 use crosswalk_nested::tally::{NestedFinding, NestedTally};
 
 /// What is about to run.
@@ -142,8 +143,8 @@ fn new_findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally)
 /// The known findings, a line for each.
 fn known_findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally) {
     let probed = super::probed(facts).and_then(|(_, known)| known);
-    if let Some(known) = probed {
-        line(text, &format!("known {}  by a probe: {} ({})", known.id, known.title, known.rule));
+    if let Some(KnownNestedFinding { id, title, rule, .. }) = probed {
+        line(text, &format!("known {id}  by a probe: {title} ({rule})"));
     }
     for known in facts.known.findings() {
         let of_id =
