@@ -47,6 +47,7 @@ mod mutants;
 mod nested;
 mod nested_batches;
 mod nested_check;
+mod nested_compare;
 mod nested_corpus;
 mod nested_explain;
 mod nested_on_bochs;

@@ -246,3 +246,31 @@ fn a_sequence_with_an_unknown_instruction_is_not_run() {
 
     assert!(nested.contains("cannot run it: #UD: the machine lacks the instruction"), "{nested}");
 }
+
+/// Cases of nested paging that show KVM's own findings, run by a KVM on a KVM: shutdowns (KT7), PDPTEs (KT6), 4 MiB pages
+/// (KT9), and one from which the guest does not come back (KT8).
+#[test]
+fn cases_of_nested_paging_show_what_is_known_even_if_the_guest_is_lost() {
+    let expected =
+        [("128", "KT7"), ("643", "KT8"), ("137", "KT6"), ("1007", "KT9"), ("143", "KT7")];
+    let names = expected.map(|(index, _)| format!("nested:random:5:{index}"));
+    let names = names.iter().map(String::as_str);
+    let arguments: Vec<_> =
+        ["check", "--machine", "kvm", "--nested", "--json"].into_iter().chain(names).collect();
+    let report = match run_over("1", &arguments) {
+        Ok(report) => serde_json::from_str::<Value>(&report).expect("a report"),
+        Err(why) => return skip("nested", &why),
+    };
+
+    assert_eq!(report["verdict"], "agree", "{report}");
+    assert_eq!(count(&report["totals"], "known"), 5, "{report}");
+    for (index, id) in expected {
+        let name = format!("nested:random:5:{index}");
+        let findings = list(&report["findings"]);
+        let shows =
+            |finding: &&Value| list(&finding["known"]).iter().any(|known| known["id"] == id);
+        assert!(findings.iter().any(|finding| shows(&finding)), "{name}: {id}: {findings:?}");
+    }
+    let lost = |finding: &Value| finding["seen_end"] == "the hypervisor is lost";
+    assert!(list(&report["findings"]).iter().any(lost), "{report}");
+}

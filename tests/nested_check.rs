@@ -250,8 +250,8 @@ fn a_machine_whose_guests_run_no_guests_says_why() {
 #[test]
 fn npt_of_bochs_does_what_is_known_of_it() {
     require_program!("bochs-bin");
-    let report = on_bochs("ryzen", 800);
-    assert_adds_up(&report, 800);
+    let report = on_bochs("ryzen", 2000);
+    assert_adds_up(&report, 2000);
     assert!(count(&report["ends"], "nested page fault") > 100, "{}", report["ends"]);
     assert!(met(&report).contains("BN7"), "{:?}", met(&report));
 }
@@ -266,4 +266,83 @@ fn ept_of_bochs_does_what_is_known_of_it() {
     }
     assert!(report["rules"]["NEST-3"].is_number(), "{}", report["rules"]);
     assert!(met(&report).contains("BN2"), "{:?}", met(&report));
+}
+
+/// A case with a second level, as JSON.
+fn case_with(second: &str) -> String {
+    format!(
+        r#"{{"guest":{{"mode":"unpaged","cr0":"0x11","cr3":"0x0","cr4":"0x0","efer":"0x0"}},
+            {second},"guest_entries":[],"nested_entries":[{{"address":"0x4f6000","value":"0x4f7007"}}],
+            "code":"0x2000","access":{{"kind":"read","address":"0x3170","size":4,"ring":0}}}}"#
+    )
+}
+
+fn npt(mode: &str, cr0: u64, cr4: u64, efer: u64) -> String {
+    let cr3 = r#""cr3":"0x4f6000""#;
+    case_with(&format!(
+        r#""npt":{{"mode":"{mode}","cr0":"{cr0:#x}",{cr3},"cr4":"{cr4:#x}","efer":"{efer:#x}"}}"#
+    ))
+}
+
+#[test]
+fn a_case_that_the_machine_cannot_run_is_refused_before_it_runs() {
+    require_qemu!();
+    let ept = case_with(r#""ept":{"eptp":"0x4f605e","capabilities":["flags"]}"#);
+    let runs = npt("4level", 0x8001_0011, 0x20, 0x1d00);
+    let refused = [
+        (ept.clone(), "this machine has NPT"),
+        // The probe of QEMU finds that it walks nothing then.
+        (npt("32bit", 0x8001_0011, 0x10, 0x1000), "no hypervisor in 32bit"),
+        (npt("5level", 0x8001_0011, 0x1020, 0x1d00), "no hypervisor in 5level"),
+        (npt("unpaged", 0x11, 0x20, 0x1000), "npt is without"),
+        // EM, and UINTR, with which the hypervisor itself does not run.
+        (npt("4level", 0x8001_0015, 0x20, 0x1d00), "CR0"),
+        (npt("4level", 0x8001_0011, 0x200_0020, 0x1d00), "CR4"),
+    ];
+    let given: Vec<&str> = refused.iter().map(|(case, _)| case.as_str()).collect();
+    let report = on_qemu(&[&given[..], &[&runs, "--qemu-cpu=-la57"]].concat(), 4);
+    assert_adds_up(&report, 7);
+    assert_eq!(count(&report["totals"], "unsupported"), 6);
+    let reasons = report["unsupported"].as_object().expect("reasons");
+    for (_, why) in &refused {
+        assert!(reasons.keys().any(|reason| reason.contains(why)), "{why}: {reasons:?}");
+    }
+
+    let output = run(&[&QEMU[..], &[&ept]].concat()).expect_code(3);
+    assert!(output.stdout.contains("this machine has NPT"), "{}", output.stdout);
+    let output = run(&["explain", &ept, "--machine", "qemu"]).expect_code(4);
+    assert!(output.stdout.contains("this machine has NPT"), "{}", output.stdout);
+}
+
+#[test]
+fn bochs_refuses_what_it_cannot_run() {
+    require_program!("bochs-bin");
+    let ept = |eptp: &str| case_with(&format!(r#""ept":{{"eptp":"{eptp}","capabilities":[]}}"#));
+    let (five_levels, plain) = (ept("0x4f6066"), ept("0x4f605e"));
+    let of_amd = npt("4level", 0x8001_0011, 0x20, 0x1d00);
+    let command = ["check", "--nested", "--machine", "bochs", "--cpu", "corei7_skylake_x"];
+    let cases = [five_levels.as_str(), &plain, &of_amd, "--json"];
+    let report = run(&[&command[..], &cases].concat()).expect_code(4).json();
+
+    assert_adds_up(&report, 3);
+    let reasons = report["unsupported"].as_object().expect("reasons");
+    for why in ["EPT of five levels", "this machine has EPT"] {
+        assert!(reasons.keys().any(|reason| reason.contains(why)), "{why}: {reasons:?}");
+    }
+}
+
+/// N7 of QEMU: CPUID decides neither about nested paging nor about pages of 1 GiB.
+#[test]
+fn what_cpuid_does_not_report_and_qemu_has_is_a_finding() {
+    require_qemu!();
+    let report = on_qemu(&["--qemu-cpu=-npt", "--cases", "300", "--seed", "1"], 0);
+    assert_adds_up(&report, 300);
+    assert_eq!(report["probe"]["known"]["id"], "TN10");
+    let unforgiven = on_qemu(&["--qemu-cpu=-npt", "--cases", "3", "--known", "none"], 1);
+    assert_eq!(unforgiven["probe"]["known"], Value::Null);
+    assert!(text(&unforgiven["probe"]["shows"]).contains("CPUID"), "{unforgiven}");
+    assert_eq!(on_qemu(&["--cases", "3", "--seed", "1"], 0)["probe"], Value::Null);
+
+    let report = on_qemu(&["--qemu-cpu=-pdpe1gb", "--cases", "6000", "--seed", "7"], 0);
+    assert!(met(&report).contains("TN11"), "{:?}", met(&report));
 }

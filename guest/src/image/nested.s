@@ -106,13 +106,15 @@ next_svm_32:
     mov esi, gs:[ebx + {NESTED_PKRU}]
     mov eax, gs:[ebx + {NESTED_PKRS}]
     call write_keys_32
-    mov edi, cr3                        # QEMU sets A in PDPTEs, where it is reserved, and a KVM on QEMU
-    and byte ptr gs:[edi], ~A_FLAG      # would not go back to L1
-    and byte ptr gs:[edi + 8], ~A_FLAG
     mov eax, gs:[ebx + {NESTED_BLOCK}]
     mov ebp, gs:[ebx + {NESTED_BACK}]
     xor ecx, ecx
     xor edx, edx
+    # QEMU sets A in PDPTEs, where it is reserved, and a KVM on QEMU would not go back to L1. Everything that follows is
+    # below 1 GiB, so the first PDPTE is last; an interrupt of the host may still let QEMU set it again.
+    mov edi, cr3
+    and byte ptr gs:[edi + 8], ~A_FLAG
+    and byte ptr gs:[edi], ~A_FLAG
     vmrun eax
     own_data
     mov ebx, gs:[nested_record]

@@ -80,6 +80,14 @@ pub trait Machine: Send {
         self.finish()
     }
 
+    /// Starts the guest again, on the same memory, after it has failed.
+    ///
+    /// # Errors
+    /// If this machine has no such way: with the failure. If it cannot be started again.
+    fn recover(&mut self, failure: MachineError) -> Result<(), MachineError> {
+        Err(failure)
+    }
+
     /// Number of batches that can be started before one that is under way has run. Such a machine goes on
     /// with the next while the host looks at the last.
     fn batches_ahead(&self) -> usize {

@@ -4,12 +4,13 @@
 use crate::NestedCase;
 use crate::generate::CaseBatch;
 use crate::observation::{EntryAfter, NestedAttempt, NestedObservation, SeenEnd};
+use crate::requirements::cannot_run;
 use crate::stubs;
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::layout::lane_of_data;
 use crosswalk_guest::nested;
 use crosswalk_machine::nested::{Lane, LaneExit, LaneRun, NestedBatch, NestedRun, Root};
-use crosswalk_machine::{Machine, MachineError};
+use crosswalk_machine::{GuestFailure, Machine, MachineError, RunLog};
 use mmu_core::nested::SecondLevel;
 use mmu_core::{AccessKind, ControlState, PagingMode};
 
@@ -33,23 +34,93 @@ mod vmx {
     pub(super) const FAILED: u32 = 1 << 31;
 }
 
+/// What a batch did.
+#[derive(Clone, Debug)]
+pub struct BatchRun {
+    /// What each case did.
+    pub attempts: Vec<NestedAttempt>,
+    /// How the guest failed, if it did not survive the batch. Each case has run alone then, and where the guest does
+    /// not survive that either, this is what the machine did with the case.
+    pub failure: Option<GuestFailure>,
+}
+
 /// Runs a batch.
 ///
 /// # Errors
-/// If the guest or the machine fails.
+/// If the machine fails, or the guest does and cannot be started again.
 pub fn run(
     batch: &CaseBatch,
     machine: &mut dyn Machine,
     provenance: Provenance,
-) -> Result<Vec<NestedAttempt>, MachineError> {
+) -> Result<BatchRun, MachineError> {
     let encoded = encode(batch);
-    let command = encoded.write(machine.memory(), machine.capabilities());
-    let log = machine.run(command)?;
-    if let Some(why) = log.skipped {
-        return Ok(vec![NestedAttempt::Unsupported(why); batch.cases.len()]);
+    machine.start(encoded.write(machine.memory(), machine.capabilities()));
+    finish(batch, &encoded, machine, provenance)
+}
+
+/// Waits until a batch that was started has run.
+///
+/// # Errors
+/// As of [`run`].
+pub fn finish(
+    batch: &CaseBatch,
+    encoded: &NestedBatch,
+    machine: &mut dyn Machine,
+    provenance: Provenance,
+) -> Result<BatchRun, MachineError> {
+    let ran = machine.finish().and_then(|log| {
+        if let Some(why) = &log.skipped {
+            return Ok(vec![NestedAttempt::Unsupported(why.clone()); batch.cases.len()]);
+        }
+        let ran = encoded.read_back(&log, machine.memory())?;
+        Ok(observe(batch, encoded, &ran, provenance))
+    });
+
+    let (failure, error) = match ran {
+        Ok(attempts) => return Ok(BatchRun { attempts, failure: None }),
+        Err(error) => match &error {
+            MachineError::GuestFailed { failure, .. } => (failure.clone(), error),
+            _ => return Err(error),
+        },
+    };
+    machine.recover(error)?;
+    // What the batch has stored is undone; nothing else of it counts.
+    let _ = encoded.read_back(&RunLog::default(), machine.memory());
+
+    let attempts = if let [_] = batch.cases.as_slice() {
+        vec![lost(&failure, provenance)]
+    } else {
+        let alone = |case| run_alone(case, machine, provenance);
+        batch.cases.iter().map(alone).collect::<Result<_, _>>()?
+    };
+    Ok(BatchRun { attempts, failure: Some(failure) })
+}
+
+/// Runs one case, if the machine can run it.
+///
+/// # Errors
+/// As of [`run`].
+pub fn run_alone(
+    case: &NestedCase,
+    machine: &mut dyn Machine,
+    provenance: Provenance,
+) -> Result<NestedAttempt, MachineError> {
+    if let Some(why) = cannot_run(case, machine.capabilities()) {
+        return Ok(NestedAttempt::Unsupported(why));
     }
-    let ran = encoded.read_back(&log, machine.memory())?;
-    Ok(observe(batch, &encoded, &ran, provenance))
+    let attempt = run(&CaseBatch::alone(case), machine, provenance)?.attempts.pop();
+    Ok(attempt.unwrap_or_else(|| NestedAttempt::Unsupported("it was not run".into())))
+}
+
+/// The guest did not survive the case.
+fn lost(failure: &GuestFailure, provenance: Provenance) -> NestedAttempt {
+    NestedAttempt::Observed(NestedObservation {
+        end: SeenEnd::Lost(failure.into()),
+        rip: 0,
+        changed: Vec::new(),
+        stored: Vec::new(),
+        provenance,
+    })
 }
 
 /// The batch as the machine takes it.

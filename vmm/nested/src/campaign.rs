@@ -1,8 +1,7 @@
 //! A run: machines share the batches of a schedule. Each runs one while its thread judges the one before.
 
-use crate::batch;
+use crate::batch::{self, BatchRun};
 use crate::generate::{CaseBatch, Stream};
-use crate::observation::NestedAttempt;
 use crate::schedule::{Schedule, Turn};
 use crate::tally::{Judge, NestedTally};
 use crosswalk_machine::nested::NestedBatch;
@@ -51,7 +50,7 @@ pub struct Progress {
 /// `note` is told after every batch how far the run is, and says whether to go on.
 ///
 /// # Errors
-/// If a guest or a machine fails, or another machine cannot be opened.
+/// If a machine fails, or a guest does and cannot be started again, or another machine cannot be opened.
 pub fn run(
     plan: &Plan<'_>,
     fleet: Fleet<'_>,
@@ -132,7 +131,10 @@ impl Shared<'_> {
                 .map(|next| next.encoded.write(machine.memory(), machine.capabilities()));
 
             let ran = match under_way.take() {
-                Some(started) => Some((started.finish(machine, self.plan.judge)?, started.batch)),
+                Some(Started { batch, encoded }) => {
+                    let provenance = self.plan.judge.provenance;
+                    Some((batch::finish(&batch, &encoded, machine, provenance)?, batch))
+                }
                 None => None,
             };
             if let Some(command) = command {
@@ -141,8 +143,8 @@ impl Shared<'_> {
             under_way = next;
 
             let is_last = ran.is_none() && under_way.is_none();
-            if let Some((attempts, batch)) = ran {
-                self.add(&mut tally, &batch, &attempts);
+            if let Some((ran, batch)) = ran {
+                self.add(&mut tally, &batch, &ran);
             }
             if is_last {
                 return Ok(tally);
@@ -164,9 +166,9 @@ impl Shared<'_> {
     }
 
     /// Judges a batch, and tells how far the run is.
-    fn add(&self, tally: &mut NestedTally, batch: &CaseBatch, attempts: &[NestedAttempt]) {
+    fn add(&self, tally: &mut NestedTally, batch: &CaseBatch, ran: &BatchRun) {
         let before = (tally.diverge, tally.unknown());
-        tally.add_batch(self.plan.judge, self.stream, batch, attempts);
+        tally.add_batch(self.plan.judge, self.stream, batch, ran);
 
         let add = |sum: &AtomicU64, part: u64| sum.fetch_add(part, Ordering::Relaxed) + part;
         let progress = Progress {
@@ -178,22 +180,5 @@ impl Shared<'_> {
         if !goes_on || (self.plan.fails_fast && progress.unknown > 0) {
             self.is_over.store(true, Ordering::Relaxed);
         }
-    }
-}
-
-impl Started {
-    /// Waits until the batch has run, and reads what it did.
-    fn finish(
-        &self,
-        machine: &mut dyn Machine,
-        judge: Judge<'_>,
-    ) -> Result<Vec<NestedAttempt>, MachineError> {
-        let Self { batch, encoded } = self;
-        let log = machine.finish()?;
-        if let Some(why) = log.skipped.clone() {
-            return Ok(vec![NestedAttempt::Unsupported(why); batch.cases.len()]);
-        }
-        let ran = encoded.read_back(&log, machine.memory())?;
-        Ok(batch::observe(batch, encoded, &ran, judge.provenance))
     }
 }

@@ -16,7 +16,10 @@ use crate::NestedCase;
 use crate::observation::NestedAttempt;
 use crate::quirks::{Quirked, Quirks};
 use crate::verdict::{NestedVerdict, judge};
+use crosswalk_machine::Capabilities;
+use crosswalk_machine::nested::Virtualization;
 use serde::Deserialize;
+use std::fmt;
 
 /// The ids of the known findings that explain a divergence.
 pub type Recognized = Vec<String>;
@@ -36,10 +39,42 @@ pub struct KnownNestedFinding {
     /// Where it was measured.
     pub since: String,
     /// The quirk that it is.
-    pub quirk: String,
+    #[serde(default)]
+    pub quirk: Option<String>,
+    /// Or else the probe that shows it.
+    #[serde(default)]
+    pub probe: Option<ProbeFinding>,
     /// A case that shows it.
     #[serde(default)]
     pub case: Option<String>,
+}
+
+/// What a probe of a machine shows, and no case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeFinding {
+    /// The machine runs nested paging, and its CPUID reports none.
+    NptNotInCpuid,
+}
+
+impl ProbeFinding {
+    /// What probes have shown of a machine.
+    pub fn of(machine: &Capabilities) -> Option<Self> {
+        let is_reported =
+            !matches!(machine.virtualization, Ok(Virtualization::Svm { nested_paging: false, .. }));
+        let runs = machine.nested_modes.iter().any(|(_, offer)| offer.is_ok());
+        (!is_reported && runs).then_some(Self::NptNotInCpuid)
+    }
+}
+
+impl fmt::Display for ProbeFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NptNotInCpuid => {
+                "nested paging runs, although CPUID 8000000Ah EDX[0] says that there is none"
+            }
+        })
+    }
 }
 
 /// A file of known findings.
@@ -87,9 +122,15 @@ impl KnownNested {
     pub fn from_toml(text: &str) -> Result<Self, String> {
         let File { finding: findings } = toml::from_str(text).map_err(|error| error.to_string())?;
         let mut quirks = Quirks::empty();
-        for KnownNestedFinding { id, quirk, .. } in &findings {
-            quirks |= Quirks::by_written_name(quirk)
-                .ok_or_else(|| format!("{id}.quirk: there is no {quirk:?}"))?;
+        for KnownNestedFinding { id, quirk, probe, .. } in &findings {
+            match (quirk, probe) {
+                (Some(quirk), None) => {
+                    quirks |= Quirks::by_written_name(quirk)
+                        .ok_or_else(|| format!("{id}.quirk: there is no {quirk:?}"))?;
+                }
+                (None, Some(_)) => {}
+                _ => return Err(format!("{id}: expected either quirk or probe")),
+            }
         }
         Ok(Self { findings, quirks })
     }
@@ -114,6 +155,11 @@ impl KnownNested {
         self.findings.iter().find(|finding| finding.id == id)
     }
 
+    /// The finding that a probe shows.
+    pub fn of_probe(&self, probe: ProbeFinding) -> Option<&KnownNestedFinding> {
+        self.findings.iter().find(|finding| finding.probe == Some(probe))
+    }
+
     /// The ids of the known findings that explain what was seen of a case: none unless the reference with the
     /// machine's quirks predicts it.
     pub fn recognize(&self, case: &NestedCase, run: &NestedAttempt) -> Recognized {
@@ -126,17 +172,17 @@ impl KnownNested {
         }
 
         // Mostly one explains it alone; otherwise those without which it is not explained.
-        let quirk = |finding: &&KnownNestedFinding| {
-            Quirks::by_written_name(&finding.quirk).unwrap_or_default()
+        let quirk = |finding: &KnownNestedFinding| {
+            Quirks::by_written_name(finding.quirk.as_deref()?)
+                .map(|quirk| (finding.id.clone(), quirk))
         };
-        if let Some(alone) = self.findings.iter().find(|finding| explains(quirk(finding))) {
-            return vec![alone.id.clone()];
+        let quirks: Vec<_> = self.findings.iter().filter_map(quirk).collect();
+        if let Some((id, _)) = quirks.iter().find(|(_, quirk)| explains(*quirk)) {
+            return vec![id.clone()];
         }
-        let needed = self
-            .findings
-            .iter()
-            .filter(|finding| !explains(self.quirks.difference(quirk(finding))));
-        needed.map(|finding| finding.id.clone()).collect()
+        let needed =
+            quirks.into_iter().filter(|(_, quirk)| !explains(self.quirks.difference(*quirk)));
+        needed.map(|(id, _)| id).collect()
     }
 }
 

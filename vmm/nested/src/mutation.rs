@@ -195,7 +195,7 @@ pub fn run(
         if score.is_complete() || !goes_on(score) {
             break;
         }
-        let attempts = batch::run(&batch, machine, provenance)?;
+        let attempts = batch::run(&batch, machine, provenance)?.attempts;
         for (case, attempt) in batch.cases.iter().zip(&attempts) {
             score.add(case, attempt, known);
         }

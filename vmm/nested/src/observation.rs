@@ -1,6 +1,7 @@
 //! What a machine did with a case.
 
 use crosswalk_case::observation::Provenance;
+use crosswalk_machine::GuestFailure;
 use std::fmt;
 
 /// How L2 ended.
@@ -55,6 +56,39 @@ pub enum SeenEnd {
         /// The exit code or reason.
         code: u64,
     },
+    /// The hypervisor never ran again.
+    Lost(Loss),
+}
+
+/// How a machine ended a case, and with it the hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The guest hangs or loops.
+    Hang,
+    /// The processor was reset.
+    Reset,
+    /// The guest went on, and not as the hypervisor does.
+    Astray,
+}
+
+impl From<&GuestFailure> for Loss {
+    fn from(failure: &GuestFailure) -> Self {
+        match failure {
+            GuestFailure::Hang => Self::Hang,
+            GuestFailure::TripleFault | GuestFailure::MachineOff => Self::Reset,
+            _ => Self::Astray,
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hang => "it hangs or loops",
+            Self::Reset => "the processor was reset",
+            Self::Astray => "it does what it never does",
+        })
+    }
 }
 
 /// A table entry after the case.
@@ -117,6 +151,7 @@ impl fmt::Display for SeenEnd {
             }
             Self::NotEntered { code } => write!(f, "the guest was not entered ({code:#x})"),
             Self::Other { code } => write!(f, "exit {code:#x}"),
+            Self::Lost(how) => write!(f, "the hypervisor is lost: {how}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::case::{CaseMemory, NestedCase, Step};
 use crate::entry;
+use crate::observation::Loss;
 use crate::walker::{Deciding, NestedWalker};
 use bitflags::bitflags;
 use mmu_core::nested::{
@@ -12,7 +13,8 @@ use mmu_core::nested::{
 use mmu_core::x86::fault::PageFaultCode;
 use mmu_core::x86::format::{EntryBits, EntryKind, Level};
 use mmu_core::x86::semantics::EntryError;
-use mmu_core::{Access, AccessKind, PagingMode, PhysAddr, Rule};
+use mmu_core::{Access, AccessKind, Features, PagingMode, PhysAddr, Rule};
+use std::borrow::Cow;
 
 bitflags! {
     /// Deviations of machines.
@@ -52,10 +54,29 @@ bitflags! {
         /// A of a PDPTE that maps 1 GiB is set before its alignment bits and the rights are checked, in either
         /// dimension.
         const EARLY_ACCESSED_1GB = 1 << 8;
+        /// The same in the guest's dimension alone.
+        const GUEST_EARLY_ACCESSED_1GB = 1 << 16;
+        /// The low reserved bits of PAE's PDPTEs of the second level are free.
+        const NESTED_UNCHECKED_PDPTES = 1 << 17;
+        /// An entry is shut down if a PDPTE of the second level leads above MAXPHYADDR, whether it is used or not.
+        const NESTED_PDPTES_SHUT_DOWN = 1 << 18;
+        /// A guest-physical address above 4 GiB is cut to the bits that the second level translates, and if it leads
+        /// to a page, the guest never comes back.
+        const NESTED_CUT_LOOPS = 1 << 19;
+        /// A 4 MiB page of the second level has 36 address bits.
+        const NESTED_PSE_36_ENDS_AT_36 = 1 << 20;
+        /// A PDPTE maps 1 GiB, in either dimension, although CPUID reports no such pages.
+        const ALWAYS_1_GIB = 1 << 21;
     }
 }
 
 impl Quirks {
+    /// All but those that end a case early: what an access can reach at most.
+    pub(crate) const FAR_REACHING: Self = Self::all()
+        .difference(Self::NESTED_PDPTES_SHUT_DOWN)
+        .difference(Self::NESTED_CUT_LOOPS)
+        .difference(Self::NESTED_PSE_36_ENDS_AT_36);
+
     /// The name in files of known findings.
     pub(crate) fn by_written_name(name: &str) -> Option<Self> {
         Self::from_name(&name.to_uppercase().replace('-', "_"))
@@ -67,14 +88,42 @@ impl Quirks {
 pub(crate) struct Quirked(pub(crate) Quirks);
 
 impl NestedWalker for Quirked {
-    fn enters(&self, case: &NestedCase) -> bool {
+    fn refusal(&self, case: &NestedCase) -> Option<u64> {
         let passes = |is_legal: bool, quirk: Quirks| is_legal || self.0.contains(quirk);
-        passes(entry::has_legal_root(case), Quirks::UNCHECKED_NCR3)
-            && passes(entry::has_legal_guest_root(case), Quirks::UNCHECKED_GUEST_CR3)
+        let is_entered = passes(entry::has_legal_root(case), Quirks::UNCHECKED_NCR3)
+            && passes(entry::has_legal_guest_root(case), Quirks::UNCHECKED_GUEST_CR3);
+        if !is_entered {
+            let is_short = self.0.contains(Quirks::SHORT_INVALID);
+            return Some(if is_short { 0xffff_ffff } else { entry::INVALID });
+        }
+
+        let is_shut_down =
+            self.0.contains(Quirks::NESTED_PDPTES_SHUT_DOWN) && entry::has_far_pdpte(case);
+        is_shut_down.then_some(entry::SHUTDOWN)
     }
 
-    fn code_of_refusal(&self) -> u64 {
-        if self.0.contains(Quirks::SHORT_INVALID) { 0xffff_ffff } else { entry::INVALID }
+    fn loses(
+        &self,
+        case: &NestedCase,
+        memory: &CaseMemory<'_>,
+        step: &Step,
+        end: &NestedEnd,
+    ) -> Option<Loss> {
+        let SecondLevel::Npt(host) = case.second else { return None };
+        if !self.0.contains(Quirks::NESTED_CUT_LOOPS) || host.mode().is_long_mode() {
+            return None;
+        }
+        let is_beyond = |reference: &EntryReference| {
+            reference.dimension == Dimension::Second && reference.guest_physical.get() >> 32 != 0
+        };
+        let case = self.on_its_processor(case);
+        let references = self.references(&case, memory, step);
+        let first = references.iter().find(|reference| is_beyond(reference))?.guest_physical;
+
+        // What does not lead to a page by its lower half is a nested page fault.
+        let is_fault = matches!(end, NestedEnd::Exit(NestedExit::NestedPageFault { info2, .. })
+            if *info2 & !0xfff == first.get() & !0xfff);
+        (!is_fault).then_some(Loss::Hang)
     }
 
     fn predict_step(
@@ -83,6 +132,7 @@ impl NestedWalker for Quirked {
         memory: &CaseMemory<'_>,
         step: &Step,
     ) -> Option<NestedPrediction> {
+        let case = &*self.on_its_processor(case);
         let is_illegal = !entry::has_legal_guest_root(case);
         if self.0.contains(Quirks::UNCHECKED_GUEST_CR3) && is_illegal && leads_nowhere(case) {
             return self.walk_from_nowhere(case, memory, step);
@@ -118,7 +168,7 @@ impl NestedWalker for Quirked {
                 update.before = word;
             }
         }
-        if self.0.contains(Quirks::EARLY_ACCESSED_1GB) {
+        if self.0.intersects(Quirks::EARLY_ACCESSED_1GB | Quirks::GUEST_EARLY_ACCESSED_1GB) {
             for update in self.early_accessed(case, &memory, step) {
                 touch(&mut prediction, update);
             }
@@ -137,6 +187,18 @@ impl NestedWalker for Quirked {
 }
 
 impl Quirked {
+    /// The case on the processor that the machine is, whatever its CPUID says.
+    fn on_its_processor(self, case: &NestedCase) -> Cow<'_, NestedCase> {
+        let mut profile = case.profile;
+        if self.0.contains(Quirks::ALWAYS_1_GIB) {
+            profile.features |= Features::PAGE_1GB;
+        }
+        if profile == case.profile {
+            return Cow::Borrowed(case);
+        }
+        Cow::Owned(NestedCase { profile, ..case.clone() })
+    }
+
     /// What a read-modify-write does that is a load, and then a store.
     fn load_first(
         self,
@@ -199,8 +261,16 @@ impl Quirked {
             known.push(update);
         }
 
-        known.retain(|update| !update.level.has_flags);
+        known.retain(|update| {
+            let is_left = update.dimension == Dimension::Second && self.leaves_pdptes();
+            !update.level.has_flags && !is_left
+        });
         known
+    }
+
+    /// Whether it does not set A in PDPTEs of the second level.
+    const fn leaves_pdptes(self) -> bool {
+        !self.0.contains(Quirks::NESTED_LOOSE_PDPTES)
     }
 
     /// The reserved bits of an entry that the machine does not check; `None` if it checks all, or the entry is bad in
@@ -211,9 +281,12 @@ impl Quirked {
 
         let is_guest = reference.dimension == Dimension::Guest;
         let free = if !reference.level.has_flags {
-            let quirk =
-                if is_guest { Quirks::GUEST_LOOSE_PDPTES } else { Quirks::NESTED_LOOSE_PDPTES };
-            self.0.contains(quirk).then_some(LOW_RESERVED)?
+            let quirks = if is_guest {
+                Quirks::GUEST_LOOSE_PDPTES
+            } else {
+                Quirks::NESTED_LOOSE_PDPTES | Quirks::NESTED_UNCHECKED_PDPTES
+            };
+            self.0.intersects(quirks).then_some(LOW_RESERVED)?
         } else if is_guest && reference.level.number >= 4 {
             self.0.contains(Quirks::GUEST_UPPER_GLOBAL).then_some(EntryBits::G.bits())?
         } else {
@@ -241,12 +314,14 @@ impl Quirked {
         let references = self.references(case, memory, step).into_iter();
         let large = references.filter(|reference| {
             let maps_1gb = reference.kind == EntryKind::Leaf && reference.level.shift == 30;
+            let is_touched = reference.dimension == Dimension::Guest
+                || self.0.contains(Quirks::EARLY_ACCESSED_1GB);
             let is_passed = match reference.error {
                 None => true,
                 Some(EntryError::Reserved(bits)) => bits & !ALIGNMENT == 0,
                 Some(EntryError::NotPresent) => false,
             };
-            maps_1gb && is_passed
+            maps_1gb && is_touched && is_passed
         });
         large.filter_map(|reference| Some(accessed(&reference, reference.at?))).collect()
     }
@@ -358,6 +433,10 @@ impl NestedSemantics for Quirked {
         if self.0.contains(Quirks::EPT_LARGE_BIT_12) && is_large && is_ept {
             reserved &= !EntryBits::LARGE_PAT.bits();
         }
+        // Address bits 39:36 are bits 20:17 of the entry (MODE-5).
+        if self.0.contains(Quirks::NESTED_PSE_36_ENDS_AT_36) && is_large && level.shift == 22 {
+            reserved |= 0xf << 17;
+        }
         reserved
     }
 
@@ -370,7 +449,7 @@ impl NestedSemantics for Quirked {
     }
 
     fn checks_reach(&self) -> bool {
-        !self.0.contains(Quirks::NESTED_CUT)
+        !self.0.intersects(Quirks::NESTED_CUT | Quirks::NESTED_CUT_LOOPS)
     }
 
     fn checks_flag_writes(&self) -> bool {

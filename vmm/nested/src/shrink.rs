@@ -2,10 +2,8 @@
 //! the machine still shows the same.
 
 use crate::NestedCase;
-use crate::batch;
-use crate::generate::CaseBatch;
-use crate::observation::NestedAttempt;
-use crate::tally::{Judge, NestedFinding, NestedTally, Shown, Signature};
+use crate::batch::run_alone;
+use crate::tally::{Judge, LOST, NestedFinding, NestedTally, Shown, Signature};
 use crosswalk_case::TableEntry;
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::nested::SecondLevel;
@@ -13,6 +11,8 @@ use mmu_core::x86::format::EntryBits;
 
 /// How often an example is run to see whether it always shows the finding.
 const RUNS: u32 = 10;
+/// The same if the guest has to be started again each time.
+const RUNS_OF_LOSS: u32 = 2;
 /// P, RW and US of page tables; R, W and X of EPT.
 const RIGHTS: u64 = 0x7;
 
@@ -39,7 +39,10 @@ fn shrink(
     finding: &mut NestedFinding,
 ) -> Result<(), MachineError> {
     let mut smallest = finding.example.case.clone();
-    for simpler in simpler_values(&smallest) {
+    let (_, seen) = finding.example.ends;
+    let is_lost = seen == LOST;
+    let simpler = if is_lost { Vec::new() } else { simpler_values(&smallest) };
+    for simpler in simpler {
         let mut candidate = smallest.clone();
         simpler.apply(&mut candidate);
         if candidate != smallest && shows(judge, machine, signature, &candidate)?.is_some() {
@@ -47,15 +50,16 @@ fn shrink(
         }
     }
 
+    let runs = if is_lost { RUNS_OF_LOSS } else { RUNS };
     let mut shown = 0;
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         if let Some(example) = shows(judge, machine, signature, &smallest)? {
             shown += 1;
             finding.example = example;
         }
     }
     finding.example.case = smallest;
-    finding.shows = Some((shown, RUNS));
+    finding.shows = Some((shown, runs));
     Ok(())
 }
 
@@ -103,21 +107,7 @@ fn shows(
     signature: &Signature,
     case: &NestedCase,
 ) -> Result<Option<Shown>, MachineError> {
-    let Some(attempt) = run_alone(case, machine, judge.provenance)? else { return Ok(None) };
+    let attempt = run_alone(case, machine, judge.provenance)?;
     let Some(shown) = Shown::of(judge, case, &attempt) else { return Ok(None) };
     Ok((Signature::of(judge, &shown, &attempt) == *signature).then_some(shown))
-}
-
-/// Runs one case; `None` if its tables are in no arena.
-///
-/// # Errors
-/// If the guest or the machine fails.
-pub fn run_alone(
-    case: &NestedCase,
-    machine: &mut dyn Machine,
-    provenance: crosswalk_case::observation::Provenance,
-) -> Result<Option<NestedAttempt>, MachineError> {
-    let Some(arena) = case.arena() else { return Ok(None) };
-    let alone = CaseBatch { arena, first: 0, cases: vec![case.clone()] };
-    Ok(batch::run(&alone, machine, provenance)?.pop())
 }

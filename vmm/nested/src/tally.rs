@@ -1,6 +1,7 @@
 //! What a run counted: cases by what came of them, and what differs, in groups.
 
 use crate::NestedCase;
+use crate::batch::BatchRun;
 use crate::generate::{CaseBatch, Stream};
 use crate::known::KnownNested;
 use crate::observation::{NestedAttempt, SeenEnd};
@@ -37,6 +38,8 @@ pub struct NestedTally {
     pub unsupported: BTreeMap<String, u64>,
     /// Those that lead where nothing is known.
     pub unpredicted: u64,
+    /// Batches that the guest did not survive, although it survived each of their cases alone: how it failed.
+    pub failures: BTreeMap<String, u64>,
     /// How cases ended on the machine.
     pub ends: BTreeMap<&'static str, u64>,
     /// How often each rule decided.
@@ -103,10 +106,20 @@ impl NestedTally {
         judge: Judge<'_>,
         stream: &Stream,
         batch: &CaseBatch,
-        attempts: &[NestedAttempt],
+        ran: &BatchRun,
     ) {
-        for (index, (case, attempt)) in (batch.first..).zip(batch.cases.iter().zip(attempts)) {
+        self.note_failure(ran);
+        let cases = batch.cases.iter().zip(&ran.attempts);
+        for (index, (case, attempt)) in (batch.first..).zip(cases) {
             self.add(judge, (index, || stream.name(index).to_string()), case, attempt);
+        }
+    }
+
+    /// Counts a batch that the guest did not survive, unless one of its cases is to blame: that is a finding.
+    fn note_failure(&mut self, ran: &BatchRun) {
+        let Some(failure) = &ran.failure else { return };
+        if !ran.attempts.iter().any(|attempt| kind_of_attempt(attempt) == LOST) {
+            *self.failures.entry(format!("the guest {failure}")).or_default() += 1;
         }
     }
 
@@ -168,6 +181,7 @@ impl NestedTally {
         self.known += part.known;
         self.unpredicted += part.unpredicted;
         add_counts(&mut self.unsupported, part.unsupported);
+        add_counts(&mut self.failures, part.failures);
         add_counts(&mut self.ends, part.ends);
         add_counts(&mut self.rules, part.rules);
         add_counts(&mut self.choices, part.choices);
@@ -271,10 +285,14 @@ impl Signature {
     }
 }
 
+/// The kind of an end from which the machine does not come back.
+pub(crate) const LOST: &str = "the hypervisor is lost";
+
 /// The kind of an end, in a word or two.
 pub const fn kind_of_end(end: &CaseEnd) -> &'static str {
     let end = match end {
         CaseEnd::NotEntered { .. } => return "not entered",
+        CaseEnd::Lost(_) => return LOST,
         CaseEnd::Of(end) => end,
     };
     match end {
@@ -304,6 +322,7 @@ pub const fn kind_of_seen(end: &SeenEnd) -> &'static str {
         SeenEnd::EptMisconfiguration { .. } => "EPT misconfiguration",
         SeenEnd::NotEntered { .. } => "not entered",
         SeenEnd::Other { .. } => "another exit",
+        SeenEnd::Lost(_) => LOST,
     }
 }
 
@@ -312,6 +331,7 @@ mod tests {
     use super::*;
     use crate::generate::{Generator, machine_with_npt};
     use crate::observation::NestedObservation;
+    use crosswalk_machine::GuestFailure;
 
     /// Machines of one run count in whatever order their batches end.
     #[test]
@@ -333,13 +353,16 @@ mod tests {
         for number in 0..8 {
             let batch = stream.batch(number);
             let attempts = vec![attempt.clone(); batch.cases.len()];
-            whole.add_batch(judge, &stream, &batch, &attempts);
-            parts[number as usize % 2].add_batch(judge, &stream, &batch, &attempts);
+            // The guest did not survive the batch, and each case alone.
+            let ran = BatchRun { attempts, failure: Some(GuestFailure::Hang) };
+            whole.add_batch(judge, &stream, &batch, &ran);
+            parts[number as usize % 2].add_batch(judge, &stream, &batch, &ran);
         }
         let [even, mut odd] = parts;
         odd.merge(even);
 
         assert!(whole.findings.len() > 3 && whole.diverge == whole.cases);
+        assert_eq!(whole.failures.values().sum::<u64>(), 8);
         let all = |tally: &NestedTally| format!("{tally:?}");
         assert_eq!(all(&odd), all(&whole));
 

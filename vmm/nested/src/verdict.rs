@@ -241,6 +241,9 @@ impl Differences {
             (CaseEnd::NotEntered { code: expected }, SeenEnd::NotEntered { code }) => {
                 self.number(Field::Qualification, !0, *expected, code);
             }
+            (CaseEnd::NotEntered { code: expected }, SeenEnd::Other { code })
+                if *expected == code => {}
+            (CaseEnd::Lost(expected), SeenEnd::Lost(how)) if *expected == how => {}
             (expected, end) => self.add(Field::End, None, expected, end),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::case::{CaseMemory, NestedCase, Step};
 use crate::entry;
+use crate::observation::Loss;
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::Arena;
 use mmu_core::AccessKind;
@@ -30,14 +31,20 @@ pub trait NestedWalker: Sync {
         REFERENCE.walk_step(case, step)
     }
 
-    /// Whether the processor enters L2.
-    fn enters(&self, case: &NestedCase) -> bool {
-        entry::is_legal(case)
+    /// EXITCODE if the processor refuses to enter L2.
+    fn refusal(&self, case: &NestedCase) -> Option<u64> {
+        (!entry::is_legal(case)).then_some(entry::INVALID)
     }
 
-    /// EXITCODE if it does not.
-    fn code_of_refusal(&self) -> u64 {
-        entry::INVALID
+    /// Whether the machine never comes back from a step that should end like this.
+    fn loses(
+        &self,
+        _case: &NestedCase,
+        _memory: &CaseMemory<'_>,
+        _step: &Step,
+        _end: &NestedEnd,
+    ) -> Option<Loss> {
+        None
     }
 }
 
@@ -80,6 +87,8 @@ pub enum CaseEnd {
     },
     /// L2 runs to this end.
     Of(NestedEnd),
+    /// The hypervisor never runs again.
+    Lost(Loss),
 }
 
 impl fmt::Display for CaseEnd {
@@ -89,12 +98,13 @@ impl fmt::Display for CaseEnd {
                 f.write_str("the guest is not entered: its state is illegal")
             }
             Self::Of(end) => end.fmt(f),
+            Self::Lost(how) => write!(f, "the hypervisor is lost: {how}"),
         }
     }
 }
 
 /// One way in which a case may end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseAlternative {
     /// The number of the step that ended it: 0 or 1.
     pub step: usize,
@@ -129,14 +139,8 @@ fn predict_on(
 ) -> CasePrediction {
     let steps = case.steps();
     let mut prediction = CasePrediction::default();
-    if !walker.enters(case) {
-        prediction.alternatives.push(CaseAlternative {
-            step: 0,
-            end: CaseEnd::NotEntered { code: walker.code_of_refusal() },
-            access: None,
-            updates: Vec::new(),
-            choice: None,
-        });
+    if let Some(code) = walker.refusal(case) {
+        prediction.alternatives.push(CaseAlternative::at_once(0, CaseEnd::NotEntered { code }));
         return prediction;
     }
     let memory = before.clone();
@@ -147,6 +151,10 @@ fn predict_on(
     add_rules(&mut prediction, &first);
 
     for alternative in &first.alternatives {
+        if let Some(how) = walker.loses(case, &memory, &steps[0], &alternative.end) {
+            prediction.alternatives.push(CaseAlternative::at_once(0, CaseEnd::Lost(how)));
+            continue;
+        }
         if !matches!(alternative.end, NestedEnd::Translated(_)) {
             prediction.alternatives.push(whole(0, &steps, alternative, Vec::new()));
             continue;
@@ -165,6 +173,10 @@ fn predict_on(
         }
         add_rules(&mut prediction, &second);
         for next in &second.alternatives {
+            if let Some(how) = walker.loses(case, &memory, &steps[1], &next.end) {
+                prediction.alternatives.push(CaseAlternative::at_once(1, CaseEnd::Lost(how)));
+                continue;
+            }
             let mut together = whole(1, &steps, next, updates.clone());
             if let Step::Access(_) = steps[0] {
                 together.access = Some(alternative.end.clone());
@@ -242,6 +254,13 @@ pub(crate) fn ends_within(walker: &dyn NestedWalker, case: &NestedCase, first: u
         _ => true,
     };
     !prediction.alternatives.is_empty() && prediction.alternatives.iter().all(stays)
+}
+
+impl CaseAlternative {
+    /// An end of which nothing but itself is known.
+    const fn at_once(step: usize, end: CaseEnd) -> Self {
+        Self { step, end, access: None, updates: Vec::new(), choice: None }
+    }
 }
 
 impl fmt::Display for CaseAlternative {

@@ -97,8 +97,16 @@ impl MachineChoice {
 const AS_ASKED: &str = "as asked";
 
 impl MachineArguments {
-    /// The options of a command that takes no others.
-    pub(super) fn for_litmus(qemu: Option<PathBuf>, jail: JailArguments) -> Self {
+    /// A machine by its kind, and of Bochs its processor or of QEMU its program; everything else by default.
+    pub(super) fn of(kind: MachineKind, name: Option<&str>, jail: JailArguments) -> Self {
+        if kind == MachineKind::Qemu {
+            return Self::by_default(name.map(PathBuf::from), jail);
+        }
+        Self { cpu: name.map(str::to_owned), ..Self::by_default(None, jail) }
+    }
+
+    /// The options of a command that takes no others but the program of QEMU.
+    pub(super) fn by_default(qemu: Option<PathBuf>, jail: JailArguments) -> Self {
         Self {
             qemu: qemu.into_iter().collect(),
             cpu: None,

@@ -3,7 +3,6 @@
 use super::booter::Booter;
 use super::failure::{Failure, print_error};
 use super::image::no_image;
-use super::nested_cases::in_no_batch;
 use crate::image::NoImage;
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::tape::{Checksum, Token, digits};
@@ -16,6 +15,7 @@ use crosswalk_machine::{Capabilities, Identity, LeftOut};
 use crosswalk_nested::NestedCase;
 use crosswalk_nested::batch::encode;
 use crosswalk_nested::generate::CaseBatch;
+use crosswalk_nested::requirements::cannot_run;
 use std::collections::BTreeSet;
 use std::io::{BufRead, Cursor};
 
@@ -91,17 +91,14 @@ impl Booter {
         Ok(LogMachine::new(parts, reader)?)
     }
 
-    /// The same with these cases, each in a batch of its own.
-    pub(super) fn run_nested_alone(
+    /// The same with those of these cases that can run, each in a batch of its own.
+    pub(super) fn run_nested_alone<'c>(
         &self,
-        cases: &[(String, NestedCase)],
+        cases: impl IntoIterator<Item = &'c NestedCase>,
         offered: &Capabilities,
     ) -> Result<LogMachine, Failure> {
-        let alone = cases.iter().map(|(name, case)| {
-            let arena = case.arena().ok_or_else(|| in_no_batch(name))?;
-            Ok(CaseBatch { arena, first: 0, cases: vec![case.clone()] })
-        });
-        let batches = alone.collect::<Result<Vec<_>, Failure>>()?;
+        let run = cases.into_iter().filter(|case| cannot_run(case, offered).is_none());
+        let batches: Vec<CaseBatch> = run.map(CaseBatch::alone).collect();
         self.run_nested(&batches, offered)
     }
 }

@@ -94,11 +94,6 @@ pub(super) fn named(name: NestedName, machine: &Capabilities) -> Result<NestedCa
     case.ok_or_else(|| Failure::Input(format!("{name}: there is no such index")))
 }
 
-/// Why a case cannot run.
-pub(super) fn in_no_batch(name: &str) -> Failure {
-    Failure::Input(format!("{name}: its tables are not in the memory of one batch"))
-}
-
 /// What is known of nested paging on a machine.
 pub(super) fn known_of(machine: &Identity) -> KnownNested {
     KnownNested::of(match (machine.kind.as_str(), machine.beneath.as_str()) {

@@ -52,6 +52,7 @@ pub const SCHEMAS: &[DocumentSchema] = schemas! {
     "maps-tree": "maps --tree",
     "mutants": "mutants",
     "nested": "check --nested, replay of nested cases",
+    "nested-compare": "compare --nested",
     "nested-conformance": "conformance --nested",
     "nested-explain": "explain of nested cases",
     "nested-mutants": "mutants --nested",

@@ -1,6 +1,7 @@
 //! The JSON Schemas of all documents, generated from their types. `docs/schemas` has them.
 
 use super::compare::json::CompareDocument;
+use super::compare::nested::NestedCompareDocument;
 use super::compare::reports::ReportComparison;
 use super::conformance::json::ConformanceDocument;
 use super::corpus::RecordDocument;
@@ -57,6 +58,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("maps-tree", schema_of::<TreeDocument<'_>>("maps-tree")),
         ("mutants", schema_of::<MutantsDocument<'_>>("mutants")),
         ("nested", schema_of::<NestedDocument<'_>>("nested")),
+        ("nested-compare", schema_of::<NestedCompareDocument<'_>>("nested-compare")),
         ("nested-conformance", schema_of::<NestedConformanceDocument<'_>>("nested-conformance")),
         ("nested-explain", schema_of::<NestedExplainDocument<'_>>("nested-explain")),
         ("nested-mutants", schema_of::<NestedMutantsDocument<'_>>("nested-mutants")),

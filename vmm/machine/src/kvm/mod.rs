@@ -256,6 +256,13 @@ impl Machine for KvmMachine {
         Ok(log)
     }
 
+    fn recover(&mut self, failure: MachineError) -> Result<(), MachineError> {
+        match failure {
+            MachineError::GuestFailed { .. } => self.restart(),
+            other => Err(other),
+        }
+    }
+
     fn pauser(&self) -> Option<Pauser> {
         let Parts { memory, capabilities, .. } = &self.parts;
         let ranges = slots::ranges(memory, capabilities.profile.physical_address_bits);

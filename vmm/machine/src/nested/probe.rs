@@ -21,6 +21,9 @@ const TABLE: u64 = 2;
 const CODE: u64 = 8;
 const DATA: u64 = 9;
 
+/// Why there is none.
+const NO_NESTED_PAGING: &str = "CPUID 8000000Ah EDX[0] says that there is no nested paging";
+
 /// `mov eax, [rax]`, CPUID.
 const READ: [u8; 4] = [0x8b, 0x00, 0x0f, 0xa2];
 /// The offset of what L2 reads in its data page.
@@ -52,9 +55,6 @@ fn probe(machine: &mut impl Machine, mode: PagingMode) -> Result<Result<(), Stri
     let capabilities = machine.capabilities();
     let virtualizer = match &capabilities.virtualization {
         Err(why) => return Ok(Err(why.clone())),
-        Ok(Virtualization::Svm { nested_paging: false, .. }) => {
-            return Ok(Err("CPUID 8000000Ah EDX[0] says that there is no nested paging".into()));
-        }
         Ok(Virtualization::Svm { .. }) => Virtualizer::Svm,
         Ok(Virtualization::Vmx(_)) if !mode.is_long_mode() => {
             return Ok(Err("a hypervisor with VMX is in long mode here".into()));
@@ -66,6 +66,11 @@ fn probe(machine: &mut impl Machine, mode: PagingMode) -> Result<Result<(), Stri
         return Ok(Err(why.clone()));
     }
 
+    // Some machines run it although CPUID reports none.
+    let is_reported = !matches!(
+        capabilities.virtualization,
+        Ok(Virtualization::Svm { nested_paging: false, .. })
+    );
     let mut host = state_of(mode);
     if !capabilities.profile.features.contains(Features::NX) {
         host.efer -= Efer::NXE;
@@ -74,13 +79,14 @@ fn probe(machine: &mut impl Machine, mode: PagingMode) -> Result<Result<(), Stri
     let command = batch.write(machine.memory(), capabilities);
     let log = machine.run(command)?;
     let run = batch.read_back(&log, machine.memory())?;
-    Ok(run.lanes.iter().try_for_each(|lane| match lane.exit {
+    let found = run.lanes.iter().try_for_each(|lane| match lane.exit {
         exit if !is_cpuid(exit) => Err(format!("a plain read of a nested guest ends in {exit}")),
         _ if lane.rax != expected(batch.arena) => {
             Err("a plain read of a nested guest reaches another place".into())
         }
         _ => Ok(()),
-    }))
+    });
+    Ok(if is_reported { found } else { found.map_err(|_| NO_NESTED_PAGING.into()) })
 }
 
 fn state_of(mode: PagingMode) -> ControlState {

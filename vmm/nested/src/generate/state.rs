@@ -37,23 +37,25 @@ pub fn settings(machine: &Capabilities) -> Result<Vec<HostSetting>, Unoffered> {
     let kinds = match &machine.virtualization {
         Err(why) => return Err(Unoffered(why.clone())),
         Ok(Virtualization::Vmx(vmx)) => vec![HostKind::Ept(ept_capabilities(vmx))],
-        Ok(Virtualization::Svm { nested_paging: false, .. }) => {
-            let why = "CPUID 8000000Ah EDX[0] says that there is no nested paging";
-            return Err(Unoffered(why.into()));
-        }
-        Ok(Virtualization::Svm { .. }) => {
+        Ok(Virtualization::Svm { nested_paging, .. }) => {
             let offered = |mode: &PagingMode| {
                 let is_in = |offers: &[ModeOffer]| {
                     let offer = offers.iter().find(|(offered, _)| offered == mode);
                     offer.map(|(_, offer)| offer.is_ok())
                 };
-                // What was not probed is tried where the mode is offered.
+                // What was not probed is tried where CPUID reports it, and the mode is offered.
                 let by_probe = is_in(&machine.nested_modes);
-                is_in(&machine.modes) == Some(true) && by_probe.unwrap_or(true)
+                is_in(&machine.modes) == Some(true) && by_probe.unwrap_or(*nested_paging)
             };
             let formats =
                 [PagingMode::FourLevel, PagingMode::FiveLevel, PagingMode::Pae, PagingMode::Bits32];
-            formats.into_iter().filter(offered).map(HostKind::Npt).collect()
+            let offered = formats.into_iter().filter(offered);
+            let kinds: Vec<_> = offered.map(HostKind::Npt).collect();
+            if kinds.is_empty() && !nested_paging {
+                let why = "CPUID 8000000Ah EDX[0] says that there is no nested paging";
+                return Err(Unoffered(why.into()));
+            }
+            kinds
         }
     };
     Ok(kinds.into_iter().map(|kind| HostSetting { profile, kind }).collect())

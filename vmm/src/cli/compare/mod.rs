@@ -1,9 +1,15 @@
-//! `crosswalk compare`: machines beside the manuals and beside each other, from what was recorded; or two reports.
+//! `crosswalk compare`: machines beside the manuals and beside each other, from what was recorded; or two reports; or
+//! machines that run the same nested cases.
 
+mod nested;
 mod reports;
+
+use nested::NamedMachine;
 
 use crate::campaign::known::KnownSource;
 use crate::cli::failure::Failure;
+use crate::cli::jail::JailArguments;
+use crate::cli::number::{parse_count, parse_seed};
 use crate::cli::output::{check_replaceable, finish, replace_file};
 use crate::cli::progress;
 use crate::conformance::machines::{MachineTable, TableBuilder};
@@ -20,7 +26,8 @@ use std::process::ExitCode;
 )]
 pub(in crate::cli) struct CompareArguments {
     /// Corpora that `record` or `judge` wrote, of at least two machines in all; - is standard input; or two reports
-    /// of runs: directories given to --report, or their report.json [default: the corpus that comes with the program]
+    /// of runs: directories given to --report, or their report.json [default: the corpus that comes with the program].
+    /// With --nested: nested cases, as JSON or in files
     #[arg(value_name = "FILE")]
     corpora: Vec<PathBuf>,
     /// Paging modes, separated by commas [default: all that were recorded]
@@ -32,6 +39,20 @@ pub(in crate::cli) struct CompareArguments {
     /// Write a table of machines by rule into this file as a page of Markdown
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
+    /// Run the same cases of nested paging on several machines of this host
+    #[arg(long)]
+    nested: bool,
+    /// With --nested, a machine: kvm, qemu, qemu:PROGRAM, bochs or bochs:MODEL; at least two
+    #[arg(long, value_name = "MACHINE", requires = "nested")]
+    machine: Vec<NamedMachine>,
+    /// With --nested, the seed of random cases
+    #[arg(long, requires = "nested", value_parser = parse_seed)]
+    seed: Option<u64>,
+    /// With --nested, the number of random cases [default: 2000]
+    #[arg(long, value_name = "N", requires = "nested", value_parser = parse_count)]
+    cases: Option<u64>,
+    #[command(flatten)]
+    jail: JailArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -40,6 +61,9 @@ pub(in crate::cli) struct CompareArguments {
 /// Of two reports the exit code is 1 if their results differ, else 0. Of corpora it is 1 if a machine differs from the manuals in a way that is not known, 3 if no case was
 /// run by two machines, else 0.
 pub(in crate::cli) fn run(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
+    if arguments.nested {
+        return nested::run(arguments);
+    }
     if let Some(reports) = reports::named_by(&arguments.corpora)? {
         return reports::run(reports, arguments);
     }

@@ -14,6 +14,7 @@ use crosswalk_machine::{Capabilities, Identity, Machine};
 use crosswalk_nested::generate::NestedName;
 use crosswalk_nested::known::{KnownNested, Recognized};
 use crosswalk_nested::observation::NestedAttempt;
+use crosswalk_nested::requirements::adopt;
 use crosswalk_nested::verdict::{NestedVerdict, judge};
 use crosswalk_nested::walker::NestedWalker;
 use crosswalk_nested::{NestedCase, run_alone};
@@ -114,9 +115,7 @@ impl MachineBeside {
 
     fn run(&mut self, case: &NestedCase, walker: &dyn NestedWalker) -> Result<SeenCase, Failure> {
         let provenance = provenance_of(self.identity());
-        let attempt = run_alone(case, self.machine.as_mut(), provenance)?.unwrap_or_else(|| {
-            NestedAttempt::Unsupported("its tables are not in the memory of one batch".into())
-        });
+        let attempt = run_alone(case, self.machine.as_mut(), provenance)?;
         let verdict = judge(walker, case, &attempt);
         let known = match verdict {
             NestedVerdict::Diverge { .. } => self.known.recognize(case, &attempt),
@@ -154,10 +153,7 @@ fn cases_and_machines(
         let booter = Booter::find(kind, &arguments.options)?;
         let offered = booter.probe_nested()?;
         let cases = cases(arguments, Some(&offered))?;
-        let numbered = (1..).zip(&cases);
-        let numbered: Vec<_> =
-            numbered.map(|(number, case)| (format!("case {number}"), case.clone())).collect();
-        let machine = booter.run_nested_alone(&numbered, &offered)?;
+        let machine = booter.run_nested_alone(&cases, &offered)?;
         return Ok((cases, vec![MachineBeside::new(Box::new(machine), arguments)?]));
     }
 
@@ -187,9 +183,7 @@ fn cases(
     }
     let mut cases = read_nested(&arguments.case)?;
     if let Some(offered) = offered {
-        for case in &mut cases {
-            case.profile = offered.profile;
-        }
+        cases = cases.into_iter().map(|case| adopt(case, offered)).collect();
     }
     Ok(cases)
 }

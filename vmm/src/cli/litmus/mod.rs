@@ -84,7 +84,7 @@ impl RunArguments {
     /// Opens the machine, if one was asked for.
     fn open(&self) -> Result<Option<OpenedLitmusMachine>, Failure> {
         let Some(kind) = self.machine else { return Ok(None) };
-        let arguments = MachineArguments::for_litmus(self.qemu.clone(), self.jail);
+        let arguments = MachineArguments::by_default(self.qemu.clone(), self.jail);
         let opened = arguments.open_only(kind)?;
         Ok(Some(OpenedLitmusMachine::new(
             opened.machine.as_ref(),

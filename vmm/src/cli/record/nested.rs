@@ -126,7 +126,7 @@ impl NestedRecord<'_> {
         let provenance = provenance_of(machine.identity());
         let batches = schedule.take(most);
         for batch in &batches {
-            let attempts = batch::run(batch, machine, provenance)?;
+            let attempts = batch::run(batch, machine, provenance)?.attempts;
             recorder.add(&known, schedule.stream(), batch, attempts);
             self.bar.set_position(recorder.tried());
             self.bar.set_message(format!("{} points shown", recorder.points()));

@@ -3,7 +3,7 @@
 use crate::corpus::observed::EntryAfterText;
 use crosswalk_case::Hex;
 use crosswalk_case::observation::Provenance;
-use crosswalk_nested::observation::{EntryAfter, NestedObservation, SeenEnd};
+use crosswalk_nested::observation::{EntryAfter, Loss, NestedObservation, SeenEnd};
 use mmu_core::name::by_name;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,16 @@ enum EndText {
     EptMisconfiguration { guest_physical: Hex, qualification: Hex },
     NotEntered { code: Hex },
     OtherExit { code: Hex },
+    Lost { how: LossText },
+}
+
+/// How the hypervisor ended.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LossText {
+    Hang,
+    Reset,
+    Astray,
 }
 
 impl ObservedText {
@@ -93,6 +103,13 @@ impl EndText {
             }
             SeenEnd::NotEntered { code } => Self::NotEntered { code: Hex(code) },
             SeenEnd::Other { code } => Self::OtherExit { code: Hex(code) },
+            SeenEnd::Lost(how) => Self::Lost {
+                how: match how {
+                    Loss::Hang => LossText::Hang,
+                    Loss::Reset => LossText::Reset,
+                    Loss::Astray => LossText::Astray,
+                },
+            },
         }
     }
 
@@ -119,6 +136,11 @@ impl EndText {
             } => SeenEnd::EptMisconfiguration { guest_physical, qualification },
             Self::NotEntered { code: Hex(code) } => SeenEnd::NotEntered { code },
             Self::OtherExit { code: Hex(code) } => SeenEnd::Other { code },
+            Self::Lost { how } => SeenEnd::Lost(match how {
+                LossText::Hang => Loss::Hang,
+                LossText::Reset => Loss::Reset,
+                LossText::Astray => Loss::Astray,
+            }),
         })
     }
 }

@@ -8,7 +8,7 @@ use crosswalk_case::observation::Provenance;
 use crosswalk_machine::{Capabilities, Identity, MachineLine};
 use crosswalk_nested::known::KnownNested;
 use crosswalk_nested::mutants::MUTANTS;
-use crosswalk_nested::observation::{EntryAfter, NestedObservation, SeenEnd};
+use crosswalk_nested::observation::{EntryAfter, Loss, NestedObservation, SeenEnd};
 use crosswalk_nested::walker::{NestedWalker, REFERENCE};
 use mmu_core::Profile;
 use proptest::prelude::*;
@@ -51,6 +51,9 @@ fn cases() -> Vec<RecordedNested> {
         SeenEnd::EptMisconfiguration { guest_physical: 6, qualification: 7 },
         SeenEnd::NotEntered { code: u64::MAX },
         SeenEnd::Other { code: 0x7f },
+        SeenEnd::Lost(Loss::Hang),
+        SeenEnd::Lost(Loss::Reset),
+        SeenEnd::Lost(Loss::Astray),
     ];
     let observed = ends.into_iter().map(|end| {
         NestedAttempt::Observed(NestedObservation {

@@ -3,6 +3,7 @@
 
 pub(super) mod json;
 mod markdown;
+pub mod nested;
 pub mod reports;
 mod text;
 
@@ -77,7 +78,7 @@ fn names(table: &MachineTable) -> Vec<String> {
 
 /// What a machine is, in a few words: `tcg, QEMU 7.2.22`, `svm-npt on tcg, Linux 6.1.0`, or `bochs, Bochs 2.7,` and
 /// the name that the processor gives itself, if it does.
-fn plain_name(identity: &Identity) -> String {
+pub fn plain_name(identity: &Identity) -> String {
     let Identity { flavour, beneath, host_kernel, version, .. } = identity;
     let kernel = Version::at_start_of(host_kernel);
     let kernel = kernel.map_or_else(|| host_kernel.clone(), |version| version.to_string());

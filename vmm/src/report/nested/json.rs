@@ -7,7 +7,7 @@ use crate::report::run::json::{SourceJson, source_json};
 use crate::report::style::count::{Count, by_name};
 use crosswalk_case::Decimal;
 use crosswalk_nested::NestedCase;
-use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::known::{KnownNested, KnownNestedFinding};
 use crosswalk_nested::tally::{NestedFinding, NestedTally, Signature};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -43,6 +43,11 @@ pub(in crate::report) struct NestedDocument<'r> {
     choices: Vec<NestedChoiceJson>,
     /// The number of cases that the machine could not run, by the reason.
     unsupported: BTreeMap<String, Count>,
+    /// The number of batches that the guest did not survive, although it survived each of their cases alone, by how it
+    /// failed. What these cases did alone is what counts.
+    failures: BTreeMap<String, Count>,
+    /// What a probe of the machine has shown, if that is a finding.
+    probe: Option<NestedProbeJson<'r>>,
     /// What differs, in groups.
     findings: Vec<NestedFindingJson<'r>>,
 }
@@ -89,6 +94,16 @@ struct NestedChoiceJson {
     member: &'static str,
     /// The number of cases.
     cases: Count,
+}
+
+/// A finding of a probe.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct NestedProbeJson<'r> {
+    /// What the machine does, in words.
+    shows: String,
+    /// The known finding that it is; none if it is new.
+    known: Option<NestedKnownJson<'r>>,
 }
 
 /// Divergences of one kind: those that are known for the same reasons, or those that are new and differ alike.
@@ -185,6 +200,11 @@ pub fn document<'r>(facts: &NestedFacts<'r>, tally: &'r NestedTally) -> impl Doc
             })
             .collect(),
         unsupported: by_name(tally.unsupported.clone()),
+        failures: by_name(tally.failures.clone()),
+        probe: super::probed(facts).map(|(probe, known)| NestedProbeJson {
+            shows: probe.to_string(),
+            known: known.map(known_json),
+        }),
         findings: tally
             .findings
             .iter()
@@ -198,14 +218,7 @@ fn finding<'r>(
     found: &'r NestedFinding,
     known: &'r KnownNested,
 ) -> NestedFindingJson<'r> {
-    let of_id = |id: &'r String| {
-        known.finding(id).map(|known| NestedKnownJson {
-            id,
-            title: &known.title,
-            rule: &known.rule,
-            manual: &known.manual,
-        })
-    };
+    let of_id = |id: &'r String| known.finding(id).map(known_json);
     let (expected_end, seen_end) = found.example.ends;
     NestedFindingJson {
         known: signature.known().iter().filter_map(of_id).collect(),
@@ -228,4 +241,8 @@ fn finding<'r>(
             .collect(),
         shows: found.shows.map(|(shown, runs)| ShowsJson { shown, runs }),
     }
+}
+
+fn known_json(known: &KnownNestedFinding) -> NestedKnownJson<'_> {
+    NestedKnownJson { id: &known.id, title: &known.title, rule: &known.rule, manual: &known.manual }
 }

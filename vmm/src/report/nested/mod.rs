@@ -25,7 +25,7 @@ use crate::corpus::Source;
 use crate::generate::Shard;
 use crate::report::document::VerdictWord;
 use crosswalk_machine::{Capabilities, Identity};
-use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::known::{KnownNested, KnownNestedFinding, ProbeFinding};
 use crosswalk_nested::tally::NestedTally;
 
 /// What a report says about a run besides its counts.
@@ -53,6 +53,14 @@ pub struct NestedFacts<'r> {
     pub seconds: f64,
 }
 
+/// What a probe has shown of the machine, and the known finding that it is.
+pub(super) fn probed<'r>(
+    facts: &NestedFacts<'r>,
+) -> Option<(ProbeFinding, Option<&'r KnownNestedFinding>)> {
+    let probe = ProbeFinding::of(facts.capabilities)?;
+    Some((probe, facts.known.of_probe(probe)))
+}
+
 /// The result in a word.
 pub fn verdict(facts: &NestedFacts<'_>, tally: &NestedTally) -> VerdictWord {
     let is_part = facts.shard != Shard::WHOLE;
@@ -60,9 +68,9 @@ pub fn verdict(facts: &NestedFacts<'_>, tally: &NestedTally) -> VerdictWord {
         VerdictWord::Done
     } else if tally.agree + tally.diverge == 0 {
         VerdictWord::NothingCompared
-    } else if tally.unknown() > 0 {
+    } else if tally.unknown() > 0 || matches!(probed(facts), Some((_, None))) {
         VerdictWord::Diverge
-    } else if facts.complete {
+    } else if facts.complete && tally.unsupported.is_empty() {
         VerdictWord::Agree
     } else {
         VerdictWord::Incomplete

@@ -7,11 +7,15 @@ use crate::report::style::number::{cases, counted, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crosswalk_machine::nested::Virtualization;
 use crosswalk_machine::{Capabilities, Identity};
+use crosswalk_nested::known::KnownNestedFinding;
 use crosswalk_nested::tally::{NestedFinding, NestedTally};
 
 /// What is about to run.
 pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, what: &str) -> String {
     let second = match &capabilities.virtualization {
+        Ok(Virtualization::Svm { nested_paging: false, .. }) => {
+            "NPT, though CPUID reports none".to_owned()
+        }
         Ok(Virtualization::Svm { .. }) => "NPT".to_owned(),
         Ok(Virtualization::Vmx(_)) => "EPT".to_owned(),
         Err(why) => format!("none: {why}"),
@@ -40,7 +44,7 @@ pub fn summary(
 ) -> String {
     let mut text = String::new();
     if detail == Detail::Quiet {
-        new_findings(&mut text, tally);
+        new_findings(&mut text, facts, tally);
         line(&mut text, &verdict(facts, tally));
         return text;
     }
@@ -55,7 +59,16 @@ pub fn summary(
     for (why, count) in &tally.unsupported {
         line(&mut text, &format!("not run   {}: {why}", cases(*count)));
     }
-    new_findings(&mut text, tally);
+    for (failure, batches) in &tally.failures {
+        let count = if *batches == 1 { "one batch".into() } else { format!("{batches} batches") };
+        line(
+            &mut text,
+            &format!(
+                "again     {failure} in {count}, and in none of their cases when these ran alone"
+            ),
+        );
+    }
+    new_findings(&mut text, facts, tally);
     known_findings(&mut text, facts, tally);
     line(&mut text, &verdict(facts, tally));
     text
@@ -115,17 +128,24 @@ fn choices(text: &mut String, tally: &NestedTally) {
 }
 
 /// The findings that are new, those of most cases first.
-fn new_findings(text: &mut String, tally: &NestedTally) {
+fn new_findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally) {
     let new = tally.findings.iter().filter(|(signature, _)| !signature.is_known());
     let mut new: Vec<&NestedFinding> = new.map(|(_, found)| found).collect();
     new.sort_by_key(|found| std::cmp::Reverse(found.cases));
     for found in new {
         new_finding(text, found);
     }
+    if let Some((probe, None)) = super::probed(facts) {
+        line(text, &format!("NEW  by a probe: {probe}\n"));
+    }
 }
 
 /// The known findings, a line for each.
 fn known_findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally) {
+    let probed = super::probed(facts).and_then(|(_, known)| known);
+    if let Some(KnownNestedFinding { id, title, rule, .. }) = probed {
+        line(text, &format!("known {id}  by a probe: {title} ({rule})"));
+    }
     for known in facts.known.findings() {
         let of_id =
             tally.findings.iter().filter(|(signature, _)| signature.known().contains(&known.id));
@@ -135,7 +155,7 @@ fn known_findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTall
             line(text, &format!("known {id}  {}: {title} ({rule})", cases(count)));
         }
     }
-    if tally.known > 0 {
+    if probed.is_some() || tally.known > 0 {
         text.push('\n');
     }
 }

@@ -52,8 +52,8 @@ pub(super) fn run(
         }
         let judge = Judge { walker, known: &known, provenance: provenance_of(machine.identity()) };
         for batch in &batches {
-            let attempts = batch::run(batch, &mut machine, judge.provenance)?;
-            tally.add_batch(judge, schedule.stream(), batch, &attempts);
+            let ran = batch::run(batch, &mut machine, judge.provenance)?;
+            tally.add_batch(judge, schedule.stream(), batch, &ran);
             bar.show(tally.cases, tally.diverge, tally.unknown());
         }
         last = Some(machine);

@@ -3,12 +3,13 @@
 use super::{CheckArguments, known_findings, report};
 use crate::cli::booter::Booter;
 use crate::cli::failure::Failure;
-use crate::cli::nested_cases::{in_no_batch, named, open_nested, provenance_of, read_nested};
+use crate::cli::nested_cases::{named, open_nested, provenance_of, read_nested};
 use crate::generate::Shard;
 use crate::report::nested::NestedFacts;
 use crosswalk_machine::{Capabilities, Identity, Machine};
 use crosswalk_nested::generate::NestedName;
 use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::requirements::adopt;
 use crosswalk_nested::tally::{Judge, NestedTally};
 use crosswalk_nested::walker::NestedWalker;
 use crosswalk_nested::{NestedCase, run_alone};
@@ -36,7 +37,7 @@ pub(super) fn run_booted(
     let booter = Booter::find(arguments.machine, &arguments.options)?;
     let offered = booter.probe_nested()?;
     let cases = given(arguments, &offered)?;
-    let mut machine = booter.run_nested_alone(&cases, &offered)?;
+    let mut machine = booter.run_nested_alone(cases.iter().map(|(_, case)| case), &offered)?;
     let why = booter.machine().why;
     arguments.run_given(cases, &mut machine, (&offered, &why), walker, begin)
 }
@@ -59,7 +60,6 @@ impl CheckArguments {
         let mut tally = NestedTally::default();
         for (index, (name, case)) in (0..).zip(cases) {
             let attempt = run_alone(&case, machine, judge.provenance)?;
-            let attempt = attempt.ok_or_else(|| in_no_batch(&name))?;
             tally.add(judge, (index, || name), &case, &attempt);
         }
         let facts = NestedFacts {
@@ -78,7 +78,7 @@ impl CheckArguments {
     }
 }
 
-/// The cases of the command line, each with its name. Those of another processor become this one's.
+/// The cases of the command line, each with its name. Each is adopted by this machine's processor.
 fn given(
     arguments: &CheckArguments,
     machine: &Capabilities,
@@ -93,8 +93,7 @@ fn given(
         }
         for case in read_nested(argument)? {
             let number = cases.len() + 1;
-            let profile = machine.profile;
-            cases.push((format!("case {number}"), NestedCase { profile, ..case }));
+            cases.push((format!("case {number}"), adopt(case, machine)));
         }
     }
     Ok(cases)
