@@ -297,7 +297,7 @@ mod tests {
         case
     }
 
-    /// A processor without CET_SS is not asked to set CR4.CET.
+    /// A processor without shadow stacks is not asked to set CR4.CET.
     #[test]
     fn right_7_no_shadow_stack_is_used_without_cet_ss() {
         let mut case = with_leaf(PagingMode::FourLevel, |_| {});
