@@ -203,7 +203,10 @@ impl Writer {
 
     /// One action, and its result.
     fn action(&mut self, action: &Action, result: Option<usize>) {
-        self.no_fault();
+        // A handler leaves the registers of the program alone: the program may be between a fault and its record.
+        if !self.in_ring_0 {
+            self.no_fault();
+        }
         match *action {
             Action::Read(address) => {
                 self.code.set(Register::Rdx, address.get());

@@ -133,8 +133,8 @@ fn damage_is_told_by_its_line() {
         ("\"tcg\",\"end\"", "\"nobody\",\"end\"", 2, "nobody"),
         ("\"0xffffffff\"", "\"0x100000000\"", 3, "at most 32 bits"),
         ("\"code\":\"0x2000\"", "\"code\":\"2000h\"", 2, "case.code"),
-        ("\"unsupported\":\"it cannot\"", "\"rules\":[]", 9, "rules"),
-        ("nested:random:5:1\"", "nested:random:5:8\"", 10, "was altered"),
+        ("\"unsupported\":\"it cannot\"", "\"rules\":[]", 12, "rules"),
+        ("nested:random:5:1\"", "nested:random:5:8\"", 13, "was altered"),
     ] {
         let error = replaced(from, to);
         assert!(error.contains(&format!("line {line}: ")), "{from}: {error}");
