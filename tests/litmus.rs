@@ -30,8 +30,8 @@ fn a_test_has_its_outcomes_with_their_classes() {
     assert_eq!(outcomes, expected);
     assert_eq!(list(&test["outcomes"])[1]["choices"], json!([["d_then_fault"]]));
 
-    let text = run(&["litmus", "remap-invlpg"]).expect_code(0).expect_80_columns();
-    assert!(text.words_of_stdout().contains("b required"), "{}", text.stdout);
+    let required = run(&["litmus", "remap-invlpg"]).expect_code(0).expect_80_columns();
+    assert!(required.words_of_stdout().contains("b required"), "{}", required.stdout);
 }
 
 #[test]

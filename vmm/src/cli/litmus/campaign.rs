@@ -94,7 +94,7 @@ impl Campaign<'_> {
             return Ok(());
         }
 
-        let mut seen = match judged.run.take() {
+        let mut found = match judged.run.take() {
             Some(TestRun::Seen(seen)) => seen,
             _ => SeenOutcomes::default(),
         };
@@ -103,13 +103,13 @@ impl Campaign<'_> {
         while left > 0 && !stop.load(Ordering::Relaxed) {
             let runs = left.min(u64::from(MAX_LITMUS_ITERATIONS));
             let seed = self.seed.wrapping_add(pass << 32 | part);
-            judged.test.run(machine, seed, runs as u32, &mut seen).map_err(|error| {
+            judged.test.run(machine, seed, runs as u32, &mut found).map_err(|error| {
                 Failure::machine(format!("the litmus test {}: {error}", judged.test.name))
             })?;
             left -= runs;
             part += 1;
         }
-        judged.run = Some(TestRun::Seen(seen));
+        judged.run = Some(TestRun::Seen(found));
         Ok(())
     }
 }

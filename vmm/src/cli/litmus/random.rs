@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &RandomLitmusArguments) -> Result<ExitCode, Failure
         let campaign = Campaign { machine, seed, runs, time: None };
         is_stopped = campaign.run(&mut judged)?;
         for judged in judged.iter_mut().filter(|judged| judged.forbidden().next().is_some()) {
-            make_plainer(judged, machine, seed)?;
+            make_plainer(judged, machine, seed);
         }
     }
 
@@ -54,26 +54,21 @@ pub(super) fn run(arguments: &RandomLitmusArguments) -> Result<ExitCode, Failure
 }
 
 /// Replaces a test that shows a forbidden outcome by the plainest one that still does.
-fn make_plainer(
-    judged: &mut JudgedTest,
-    machine: &OpenedLitmusMachine,
-    seed: u64,
-) -> Result<(), Failure> {
+fn make_plainer(judged: &mut JudgedTest, machine: &OpenedLitmusMachine, seed: u64) {
     let mut plainest = None;
     shrink::shrink(&judged.test, |candidate: &Litmus| {
-        let Ok(mut found) = judge(candidate.clone()) else { return false };
-        let mut seen = SeenOutcomes::default();
+        let Ok(mut judged) = judge(candidate.clone()) else { return false };
+        let mut outcomes = SeenOutcomes::default();
         let machine = machine.machine.as_ref();
-        let ran = candidate.run(machine, seed, SHRINKING_RUNS, &mut seen);
-        found.run = Some(litmus::TestRun::Seen(seen));
-        let shows = ran.is_ok() && found.forbidden().next().is_some();
+        let ran = candidate.run(machine, seed, SHRINKING_RUNS, &mut outcomes);
+        judged.run = Some(litmus::TestRun::Seen(outcomes));
+        let shows = ran.is_ok() && judged.forbidden().next().is_some();
         if shows {
-            plainest = Some(found);
+            plainest = Some(judged);
         }
         shows
     });
     if let Some(plainest) = plainest {
         *judged = plainest;
     }
-    Ok(())
 }

@@ -5,6 +5,7 @@ use crate::report::document::Document;
 use crate::report::machine::{MachineJson, machine};
 use crate::report::style::count::Count;
 use crosswalk_case::Decimal;
+use crosswalk_litmus::JudgedOutcome;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -106,7 +107,7 @@ fn litmus_json(judged: &JudgedTest) -> LitmusJson<'_> {
         OutcomeJson {
             outcome: classed.outcome,
             class: classed.class,
-            choices: allowed.map(|allowed| allowed.choice_names()).unwrap_or_default(),
+            choices: allowed.map(JudgedOutcome::choice_names).unwrap_or_default(),
             steps: allowed.map(|allowed| allowed.execution.len() as u32),
             count: classed.count().into(),
             first: classed

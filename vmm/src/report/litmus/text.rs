@@ -1,4 +1,5 @@
 //! Litmus tests for people.
+#![expect(clippy::similar_names, reason = "a test and its text")]
 
 use super::{JudgedTest, LitmusRunFacts, OutcomeClass};
 use crate::report::style::number::{numbered, with_commas};
