@@ -100,7 +100,9 @@ fn add_other_order(
     Parts::predict(parts.iter().rev(), predict).follow(&Way::default(), &mut other);
 
     for mut way in other.alternatives.iter().filter(|way| way.outcome.fault().is_some()).cloned() {
-        if !found.alternatives.iter().any(|known| is_same(known, &way)) {
+        let is_same =
+            |known: &Alternative| known.outcome == way.outcome && known.updates == way.updates;
+        if !found.alternatives.iter().any(is_same) {
             way.choice = way.choice.or(Some((Rule::Code12, "the second operand is read first")));
             found.alternatives.push(way);
         }
@@ -163,17 +165,11 @@ impl Parts {
 }
 
 fn add(way: Alternative, found: &mut Prediction) {
-    if !found.alternatives.iter().any(|known| is_same(known, &way)) {
+    let is_same =
+        |known: &Alternative| known.outcome == way.outcome && known.updates == way.updates;
+    if !found.alternatives.iter().any(is_same) {
         found.alternatives.push(way);
     }
-}
-
-/// Whether two ways end alike and change the same entries, each once, in whatever order: a list of ways has no room
-/// for every order.
-fn is_same(one: &Alternative, other: &Alternative) -> bool {
-    one.outcome == other.outcome
-        && one.updates.len() == other.updates.len()
-        && one.updates.iter().all(|update| other.updates.contains(update))
 }
 
 /// What the first accesses of an instruction have done.
