@@ -223,7 +223,7 @@ fn a_case_that_the_guest_cannot_run_is_unsupported_with_a_reason() {
     let mut machine = open_kvm();
     let changes: [(&str, CaseChange); 8] = [
         ("CR3", |case| case.state.cr3 = 0x1000),
-        ("CR4", |case| case.state.cr4 |= Cr4::CET),
+        ("CET_SS", |case| case.state.cr4 |= Cr4::CET),
         ("entry at 0x10", |case| case.entries[1].at = 0x10),
         ("slot 0", |case| case.entries[0].at = Arena::ALL[0].table(0)),
         ("guest's own memory", |case| case.entries[2].value = 0x0010_0000 | P | RW | US),
