@@ -136,12 +136,14 @@ fn the_catalogue_shows_nothing_forbidden_on_qemu() {
 #[test]
 fn random_tests_show_nothing_forbidden() {
     support::require_qemu!();
-    let run =
+    let arguments =
         ["litmus", "random", "--tests", "20", "--seed", "3", "--machine", "qemu", "--runs", "200"];
-    let text = support::run(&run).expect_code(0).expect_80_columns().words_of_stdout();
+    let text = run(&arguments).expect_code(0).expect_80_columns().words_of_stdout();
     assert!(text.starts_with("no forbidden outcome: 20 tests on qemu tcg"), "{text}");
+    let many = run(&["litmus", "random", "--tests", "1e9"]).expect_code(2);
+    assert!(many.stderr.contains("at most 100000 at once"), "{}", many.stderr);
     // Without a machine they are judged alone, and are the same.
-    let text = support::run(&run[..6]).expect_code(0).words_of_stdout();
+    let text = run(&arguments[..6]).expect_code(0).words_of_stdout();
     assert!(text.contains("no machine has run them"), "{text}");
 }
 

@@ -38,6 +38,6 @@ mod test;
 mod text;
 
 pub use judgement::{JudgedOutcome, Judgement};
-pub use run::{LitmusFailure, LitmusMachine, OnKvm, OnQemu, Seen, SeenOutcomes};
+pub use run::{LitmusMachine, OnKvm, OnQemu, Seen, SeenOutcomes};
 pub use test::{Claim, Litmus};
 pub use text::LitmusTextError;

@@ -8,7 +8,7 @@ use crosswalk_machine::litmus::{
     LitmusPlan, MAX_LITMUS_ITERATIONS, OutcomeCounts, run_on_kvm, run_on_qemu, why_not,
 };
 use mmu_core::Features;
-use mmu_core::litmus::{LitmusError, LitmusTest};
+use mmu_core::litmus::LitmusTest;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
@@ -150,15 +150,4 @@ impl Judgement {
         let forbidden = seen.filter(|(outcome, _)| !self.outcomes.contains_key(*outcome));
         forbidden.map(|(outcome, seen)| (outcome.as_str(), seen))
     }
-}
-
-/// Why a test is not judged or run.
-#[derive(Debug, thiserror::Error)]
-pub enum LitmusFailure {
-    /// The model cannot judge it.
-    #[error(transparent)]
-    Model(#[from] LitmusError),
-    /// The machine failed.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
 }

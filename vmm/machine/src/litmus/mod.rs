@@ -117,6 +117,15 @@ pub fn why_not(test: &LitmusTest, features: Features) -> Option<String> {
     if sets(Cr4::PKE) && !features.contains(Features::PKU) {
         return lacks(Features::PKU, "protection keys");
     }
+    if sets(Cr4::SMEP) || sets(Cr4::SMAP) {
+        return Some("ring 0 of the harness is on user pages, which SMEP and SMAP deny it".into());
+    }
+    // The harness has key 0.
+    let denies_key_0 =
+        |action: &&Action| matches!(action, Action::WritePkru(pkru) if pkru & 3 != 0);
+    if actions.iter().any(denies_key_0) {
+        return Some("its PKRU denies key 0, which the harness has".into());
+    }
     if test.state.efer.contains(Efer::TCE) {
         return Some("EFER.TCE is not set on machines yet".into());
     }

@@ -12,6 +12,9 @@ use std::process::ExitCode;
 /// How many tests there are if the user does not say.
 const DEFAULT_TESTS: u64 = 100;
 
+/// More tests than this are not held at once; there are more of another seed.
+const MAX_TESTS: u64 = 100_000;
+
 /// How often a candidate is run while a test is made plainer.
 const SHRINKING_RUNS: u32 = 4000;
 
@@ -30,6 +33,10 @@ pub(super) struct RandomLitmusArguments {
 pub(super) fn run(arguments: &RandomLitmusArguments) -> Result<ExitCode, Failure> {
     let seed = arguments.run.seed();
     let tests = arguments.tests.unwrap_or(DEFAULT_TESTS);
+    if tests > MAX_TESTS {
+        let problem = format!("--tests: at most {MAX_TESTS} at once; another --seed has others");
+        return Err(Failure::Input(problem));
+    }
     let judged = (0..tests).map(|number| judge(random::test(seed, number)));
     let mut judged = judged.collect::<Result<Vec<_>, _>>()?;
 
