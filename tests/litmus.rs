@@ -134,6 +134,17 @@ fn the_catalogue_shows_nothing_forbidden_on_qemu() {
 }
 
 #[test]
+fn a_test_that_cannot_be_run_is_not_one_that_passed() {
+    support::require_qemu!();
+    let sandbox = Sandbox::new();
+    let file = &sandbox.file("mine.litmus", "litmus mine\npage x = A\ncr4 smep\nP0\nread x\n");
+    let report = sandbox.run(&["litmus", file, "--machine", "qemu"]).expect_code(4);
+    let words = report.words_of_stdout();
+    assert!(words.starts_with("NOTHING RUN: 0 tests of 1 on qemu tcg"), "{words}");
+    assert!(words.contains("not run: mine: ring 0 of the harness is on user pages"), "{words}");
+}
+
+#[test]
 fn random_tests_show_nothing_forbidden() {
     support::require_qemu!();
     let arguments =

@@ -45,6 +45,7 @@ pub fn page(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
     let forbidden: usize = judged.iter().map(|judged| judged.forbidden().count()).sum();
     let verdict = match (&facts.machine, forbidden) {
         (None, _) => "what the manuals allow; no machine has run it".into(),
+        (Some(_), _) if !judged.iter().any(JudgedTest::was_run) => "nothing was run".into(),
         (Some(_), 0) => "no forbidden outcome".into(),
         (Some(_), count) => format!("{} forbidden", numbered(count as u64, "outcome")),
     };

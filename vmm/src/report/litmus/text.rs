@@ -110,6 +110,7 @@ fn verdict(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
     let of =
         if ran.len() == judged.len() { String::new() } else { format!(" of {}", judged.len()) };
     let result = match forbidden {
+        _ if ran.is_empty() => "NOTHING RUN".into(),
         0 => "no forbidden outcome".into(),
         count => format!("{} FORBIDDEN", numbered(count as u64, "outcome")),
     };
