@@ -51,6 +51,7 @@ mod nested_compare;
 mod nested_corpus;
 mod nested_explain;
 mod nested_on_bochs;
+mod pages;
 mod pauses;
 mod plain_vmm;
 mod qemu;

@@ -145,8 +145,9 @@ fn links_open_what_they_lead_to_in_a_browser() {
     };
     assert!(panel(&plain).starts_with(" id=\"panel\" aria-live=\"polite\" hidden"));
     assert_eq!(open_tables(&plain), ["t1000"]);
-    // One stop of the Tab key for each of the five regions.
-    let strips = plain.split("class=\"strip\"").skip(1);
+    // One stop of the Tab key for each of the five regions, beside those of tables that may be too wide.
+    let blocks = plain.replace("class=\"wide\" tabindex=\"0\"", "");
+    let strips = blocks.split("class=\"strip\"").skip(1);
     let stops: Vec<_> = strips.map(|strip| strip.matches("tabindex=\"0\"").count()).collect();
     assert_eq!(stops, [1; 5]);
 

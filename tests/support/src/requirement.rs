@@ -41,6 +41,21 @@ macro_rules! require_second_qemu {
     };
 }
 
+/// Skips the rest of the test function where no script can click through a page.
+#[macro_export]
+macro_rules! require_browser {
+    () => {
+        if $crate::browser::browser().is_none() {
+            $crate::skip("chromium", "no Chromium");
+            return;
+        }
+        if $crate::requirement::browser_packages().is_none() {
+            $crate::skip("browser", "no puppeteer-core and axe-core (ci/browser gets them)");
+            return;
+        }
+    };
+}
+
 /// Skips the rest of the test function where there is no v86; names the directory for `NODE_PATH` otherwise.
 #[macro_export]
 macro_rules! require_v86 {
@@ -88,6 +103,13 @@ pub fn v86_packages() -> Option<PathBuf> {
     let target = crate::program().ancestors().nth(2)?;
     let packages = target.join("v86/node_modules");
     (can_be_started("node") && packages.join("v86/package.json").is_file()).then_some(packages)
+}
+
+/// The directory of packages that `ci/browser` has installed, if there is a Node.js.
+pub fn browser_packages() -> Option<PathBuf> {
+    let target = crate::program().ancestors().nth(2)?;
+    let packages = target.join("browser/node_modules");
+    (can_be_started("node") && packages.join("axe-core/axe.min.js").is_file()).then_some(packages)
 }
 
 /// Whether a program with this name can be started.
