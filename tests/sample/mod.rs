@@ -16,12 +16,15 @@
 //! - what is measured, and the names of the host: see [`measured`];
 //! - blank lines before the next command.
 //!
+//! A picture of a page, `pictures/NAME.svg`, is what a command of the page has drawn into `NAME.svg`.
+//!
 //! A comment `<!-- needs: NAME -->` above a block says what it takes to run: one of `pvm` (the KVM that
 //! the sample was made on), `qemu-7.2` (other versions have other faults), and `python3`. Where that is
 //! missing the sample is skipped, aloud. With `CROSSWALK_BLESS=1` the output is written into the pages
 //! instead of compared; look at the difference before you take it.
 
 mod measured;
+mod pictures;
 mod shown;
 
 use shown::ShownOutput;
@@ -98,6 +101,7 @@ pub(crate) fn problems(page: &Path, root: &Path) -> Vec<String> {
     if std::env::var_os("CROSSWALK_BLESS").is_some() && !blessed.is_empty() {
         rewrite(page, &lines, &blessed);
     }
+    problems.extend(pictures::problems(page, &text, sandbox.path()));
     problems
 }
 

@@ -17,6 +17,7 @@ use crate::x86::fault::PageFaultCode;
 use crate::x86::format::EntryBits;
 use crate::x86::profile::Features;
 use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 
 /// An access that one processor is about to make.
 pub(super) struct AccessInTest<'a, 't, S> {
@@ -28,6 +29,9 @@ pub(super) struct AccessInTest<'a, 't, S> {
 
 /// The flags that a walk sets: entries with their new values.
 type Updates = Vec<PendingStore>;
+
+/// The ways in which an access goes by one walk: at most one, or two where old code is kept.
+type Ways = ArrayVec<Successor, 2>;
 
 impl<'a, 't, S: LitmusSemantics> AccessInTest<'a, 't, S> {
     pub(super) const fn new(
@@ -115,14 +119,14 @@ impl<'a, 't, S: LitmusSemantics> AccessInTest<'a, 't, S> {
         start: Option<&CachedPath>,
         mut choices: LitmusChoices,
         action: &Action,
-    ) -> Result<Option<Successor>, LitmusError> {
+    ) -> Result<Ways, LitmusError> {
         let walk = event_walk(walked, start);
         let Ok(address) = walked.end else {
             let code = self.code(walked).unwrap_or(PageFaultCode::empty());
-            return Ok(Some(self.faults(code, walk, choices, action)));
+            return Ok(Ways::from_iter([self.faults(code, walk, choices, action)]));
         };
         let Some(updates) = self.updates(walked, self.access.kind.writes())? else {
-            return Ok(None);
+            return Ok(Ways::new());
         };
 
         // D was set early, but not in this entry, or it was lost since.
@@ -132,7 +136,7 @@ impl<'a, 't, S: LitmusSemantics> AccessInTest<'a, 't, S> {
         if dirtied.is_some() && dirtied != leaf {
             choices |= LitmusChoices::DIRTY_THEN_FAULT;
         }
-        self.completes(address, updates, walk, choices, action).map(Some)
+        self.completes(address, updates, walk, choices, action)
     }
 
     /// The access by a translation that is cached as a whole.
@@ -142,8 +146,10 @@ impl<'a, 't, S: LitmusSemantics> AccessInTest<'a, 't, S> {
         path: &CachedPath,
         mut choices: LitmusChoices,
         action: &Action,
-    ) -> Result<Option<Successor>, LitmusError> {
-        let (Ok(address), Some(leaf)) = (walked.end, walked.leaf()) else { return Ok(None) };
+    ) -> Result<Ways, LitmusError> {
+        let (Ok(address), Some(leaf)) = (walked.end, walked.leaf()) else {
+            return Ok(Ways::new());
+        };
         let must_dirty = self.access.kind.writes() && !leaf.has(EntryBits::D);
         let mut updates = Updates::new();
         if must_dirty && self.machine.semantics.sets_dirty_on_hit() {
@@ -151,14 +157,14 @@ impl<'a, 't, S: LitmusSemantics> AccessInTest<'a, 't, S> {
             // another look at R/W it is this.
             match self.dirty_alone(leaf)? {
                 Some(update) => updates.push(update),
-                None => return Ok(None),
+                None => return Ok(Ways::new()),
             }
             choices |= LitmusChoices::DIRTY_ALONE;
         }
         if self.state.processors[self.processor].dirtied.is_some() {
             choices |= LitmusChoices::DIRTY_THEN_FAULT;
         }
-        self.completes(address, updates, event_walk(walked, Some(path)), choices, action).map(Some)
+        self.completes(address, updates, event_walk(walked, Some(path)), choices, action)
     }
 
     /// The leaf that memory has now, with D, if it lost R/W and nothing else since the leaf was cached.
@@ -219,7 +225,7 @@ impl<'a, 't, S: LitmusSemantics> AccessInTest<'a, 't, S> {
         walk: EventWalk,
         choices: LitmusChoices,
         action: &Action,
-    ) -> Result<Successor, LitmusError> {
+    ) -> Result<Ways, LitmusError> {
         let sight = self.machine.sight(self.state, self.processor);
         let mut after = self.state.clone();
         let processor = &mut after.processors[self.processor];
@@ -237,7 +243,31 @@ impl<'a, 't, S: LitmusSemantics> AccessInTest<'a, 't, S> {
         } else {
             processor.write_back = updates;
         }
-        Ok(self.done(after, result, walk, choices, action))
+
+        let mut ways = Ways::new();
+        if let Some(code) = self.old_code(address).filter(|code| *code != result) {
+            ways.push(self.done(after.clone(), code, walk.clone(), choices, action));
+        }
+        ways.push(self.done(after, result, walk, choices, action));
+        Ok(ways)
+    }
+
+    /// The code that was there when the test began, where another processor may have decoded it, on a machine that
+    /// keeps it.
+    fn old_code(&self, address: PhysAddr) -> Option<ActionResult> {
+        if self.access.kind != AccessKind::Fetch || !self.machine.semantics.keeps_old_code() {
+            return None;
+        }
+        let fetches = |action: &Action| matches!(action, Action::Fetch(_));
+        let programs = self.machine.test.programs.iter().enumerate();
+        let mut others = programs.filter(|(number, _)| *number != self.processor);
+        if !others.any(|(_, program)| program.actions.iter().any(fetches)) {
+            return None;
+        }
+
+        let words = self.machine.test.memory.iter();
+        let code = words.rev().find(|(at, _)| *at == address);
+        code.map(|(_, value)| ActionResult::Value(*value))
     }
 
     /// The access faults.
@@ -255,9 +285,10 @@ impl<'a, 't, S: LitmusSemantics> AccessInTest<'a, 't, S> {
         }
         let address = self.access.address;
         let by_manual = Invalidation::Path { address, pcid: pcid(&processor.state) };
-        let dropped = self.machine.semantics.page_fault(by_manual);
+        let dropped = self.machine.semantics.page_fault(code, by_manual);
         processor.cache.invalidate(self.machine.semantics, [dropped; 2], LitmusChoices::empty());
-        self.done(after, ActionResult::Fault(code.bits()), walk, choices, action)
+        let reported = self.machine.semantics.fault_code(code);
+        self.done(after, ActionResult::Fault(reported.bits()), walk, choices, action)
     }
 
     fn done(

@@ -3,6 +3,7 @@
 
 use super::cached_path::CachedPath;
 use crate::cache::Invalidation;
+use crate::x86::fault::PageFaultCode;
 
 /// What a processor does about stores, walks and caches.
 ///
@@ -33,8 +34,13 @@ pub trait LitmusSemantics: Copy {
         by_manual
     }
 
-    /// What a page fault drops (TLB-3).
-    fn page_fault(&self, by_manual: Invalidation) -> Invalidation {
+    /// What a page fault of this error code drops (TLB-3).
+    fn page_fault(&self, _code: PageFaultCode, by_manual: Invalidation) -> Invalidation {
+        by_manual
+    }
+
+    /// The error code of a page fault (CODE-1).
+    fn fault_code(&self, by_manual: PageFaultCode) -> PageFaultCode {
         by_manual
     }
 
@@ -71,6 +77,12 @@ pub trait LitmusSemantics: Copy {
     /// Whether stores become visible in their order.
     fn stores_in_order(&self) -> bool {
         true
+    }
+
+    /// Whether a fetch may run code as it was when the test began, while another processor fetches, too. By the
+    /// manuals a processor runs what it has stored (SDM "Self-Modifying Code").
+    fn keeps_old_code(&self) -> bool {
+        false
     }
 
     /// Whether the walk of a data access sees the earlier stores of its own processor.

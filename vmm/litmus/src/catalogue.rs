@@ -104,6 +104,8 @@ pub const TESTS: &[(&str, &str)] = catalogue! {
     "remap-read-twice"
     "grant-write-remote"
     "revoke-write-remote"
+    "code-written"
+    "code-written-remote"
 };
 
 /// The test of a name, if there is one.

@@ -30,6 +30,7 @@ mod judgement;
 pub mod mutants;
 mod outcome;
 mod places;
+mod quirked;
 pub mod random;
 mod run;
 pub mod shoot_down;

@@ -2,6 +2,7 @@
 
 use crate::catalogue;
 use crate::test::Litmus;
+use mmu_core::PageFaultCode;
 use mmu_core::cache::Invalidation;
 use mmu_core::litmus::{CachedEnd, CachedPath, LitmusError, LitmusSemantics};
 
@@ -131,7 +132,7 @@ impl LitmusSemantics for Mistake {
         if *self == Self::Cr3Idle && is_context { Invalidation::Nothing } else { by_manual }
     }
 
-    fn page_fault(&self, by_manual: Invalidation) -> Invalidation {
+    fn page_fault(&self, _code: PageFaultCode, by_manual: Invalidation) -> Invalidation {
         if *self == Self::FaultDropsNothing { Invalidation::Nothing } else { by_manual }
     }
 

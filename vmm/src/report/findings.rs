@@ -44,6 +44,8 @@ struct KnownFindingJson<'r> {
     explained_by: Option<&'r str>,
     /// A case that shows it.
     case: Option<Case>,
+    /// The litmus test that shows it, where it takes two processors.
+    litmus: Option<&'r str>,
 }
 
 /// A range of versions. An end that is not given is open.
@@ -83,6 +85,7 @@ fn known_json<'r>(flavour: &'r str, known: &'r KnownFinding) -> KnownFindingJson
         explained_by: known.explained_by.as_deref(),
         // It was read as a case when the file was.
         case: known.case.as_deref().and_then(|case| Case::from_json(case).ok()),
+        litmus: known.litmus.as_deref(),
     }
 }
 
@@ -131,6 +134,9 @@ fn describe(text: &mut String, flavour: &str, known: &KnownFinding) {
     if let Some(case) = &known.case {
         // One line, however long: people copy it into a shell.
         let _ = writeln!(text, "  crosswalk explain '{case}'");
+    }
+    if let Some(name) = &known.litmus {
+        line(text, &format!("  crosswalk litmus {name} --machine kvm, or qemu"));
     }
     text.push('\n');
 }

@@ -112,6 +112,9 @@ bitflags! {
         const AC_EXCUSES_IMPLICIT = 1 << 33;
         /// INVPCID looks at the low 32 bits of its type (Bochs 2.7: those of its encoding without REX.W).
         const INVPCID_TYPE_HAS_32_BITS = 1 << 34;
+        /// What one processor translates while another one stores into it stays, and both run it (QEMU's
+        /// `tb_gen_code`). It takes two processors, so that no case shows it.
+        const CODE_OUTLIVES_STORE = 1 << 35;
     }
 }
 
@@ -151,7 +154,7 @@ impl Quirks {
         let features = case.profile.features;
 
         Self::all().without_impossible([
-            (Self::OF_SEQUENCES | Self::OF_MOVS, false),
+            (Self::OF_SEQUENCES | Self::OF_MOVS | Self::CODE_OUTLIVES_STORE, false),
             (Self::GLOBAL_IS_FREE | Self::A_BEFORE_1_GIB, is_long_mode),
             (Self::ALWAYS_1_GIB, is_long_mode && !features.contains(Features::PAGE_1GB)),
             (Self::KEY_AFTER_PAGE | Self::KEYS_BY_RING, has_keys),

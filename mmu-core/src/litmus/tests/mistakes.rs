@@ -3,6 +3,7 @@
 use super::*;
 use crate::cache::Invalidation;
 use crate::litmus::{CachedEnd, CachedPath, LitmusSemantics};
+use crate::x86::fault::PageFaultCode;
 
 /// The outcomes of a test that only a processor with a mistake shows.
 fn forbidden<S: LitmusSemantics>(semantics: S, bench: &Bench) -> Vec<String> {
@@ -87,7 +88,7 @@ fn stores_out_of_order() {
 
 #[test]
 fn a_fault_that_leaves_what_is_cached() {
-    mistake!(Keeps: fn page_fault(&self, _: Invalidation) -> Invalidation { Invalidation::Nothing });
+    mistake!(Keeps: fn page_fault(&self, _: PageFaultCode, _: Invalidation) -> Invalidation { Invalidation::Nothing });
     let actions = [read(), set(A | RW | DIRTY), write(), write()];
     let bench = Bench::new(&[&actions]).with(PTE, A & !RW);
     assert_eq!(forbidden(Keeps, &bench), ["a pf pf"]);

@@ -1,14 +1,18 @@
 //! Running litmus tests on a machine.
 
+use crate::campaign::known::KnownFindings;
 use crate::cli::failure::Failure;
 use crate::cli::progress::bar;
 use crate::cli::stop_flag::stop_flag;
 use crate::report::litmus::{JudgedTest, MachineFacts, TestRun};
+use crate::walker::quirk::Quirks;
 use crosswalk_litmus::{LitmusMachine, OnKvm, OnQemu, SeenOutcomes};
 use crosswalk_machine::jail::Jail;
 use crosswalk_machine::litmus::MAX_LITMUS_ITERATIONS;
 use crosswalk_machine::qemu::PROGRAM;
 use crosswalk_machine::{Capabilities, Identity, Machine};
+use mmu_core::litmus::LitmusError;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,12 +21,19 @@ use std::time::{Duration, Instant};
 pub(super) struct OpenedLitmusMachine {
     identity: Identity,
     capabilities: Capabilities,
+    /// The quirks of the machine, and the findings that they are.
+    known: Vec<(Quirks, String)>,
     pub(super) machine: Box<dyn LitmusMachine>,
 }
 
 impl OpenedLitmusMachine {
-    /// The same as a machine that runs cases.
-    pub(super) fn new(machine: &dyn Machine, qemu: Option<&Path>, jail: Jail) -> Self {
+    /// The same as a machine that runs cases, and what is known of it.
+    pub(super) fn new(
+        machine: &dyn Machine,
+        known: KnownFindings,
+        qemu: Option<&Path>,
+        jail: Jail,
+    ) -> Self {
         let features = machine.capabilities().profile.features;
         let is_kvm = machine.identity().kind == "kvm";
         let runs: Box<dyn LitmusMachine> = if is_kvm {
@@ -34,8 +45,29 @@ impl OpenedLitmusMachine {
         Self {
             identity: machine.identity().clone(),
             capabilities: machine.capabilities().clone(),
+            known: Self::forgiven(known),
             machine: runs,
         }
+    }
+
+    /// The quirks that do not fail a run.
+    fn forgiven(known: KnownFindings) -> Vec<(Quirks, String)> {
+        let KnownFindings { mut findings, are_forgiven } = known;
+        findings.retain(|finding| are_forgiven && !finding.quirk.is_empty());
+        findings.into_iter().map(|finding| (finding.quirk, finding.id)).collect()
+    }
+
+    /// Says of what was seen and no manual allows whether the machine is known to show it.
+    pub(super) fn recognize(&self, judged: &mut JudgedTest) -> Result<(), LitmusError> {
+        let quirks: Quirks = self.known.iter().map(|(quirk, _)| *quirk).collect();
+        let mut recognized = BTreeMap::new();
+        for (outcome, _) in judged.not_allowed() {
+            let Some(shown) = judged.test.explain(outcome, quirks)? else { continue };
+            let ids = self.known.iter().filter(|(quirk, _)| shown.contains(*quirk));
+            recognized.insert(outcome.to_owned(), ids.map(|(_, id)| id.clone()).collect());
+        }
+        judged.known = recognized;
+        Ok(())
     }
 
     /// What reports say of it.
@@ -110,6 +142,8 @@ impl Campaign<'_> {
             part += 1;
         }
         judged.run = Some(TestRun::Seen(found));
-        Ok(())
+        let name = &judged.test.name.clone();
+        let too_large = |error| Failure::Input(format!("{name}: {error}"));
+        self.machine.recognize(judged).map_err(too_large)
     }
 }

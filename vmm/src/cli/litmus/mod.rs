@@ -11,11 +11,14 @@ use super::machine::{MachineArguments, MachineKind};
 use super::number::{parse_count, parse_seed};
 use super::output::{check_replaceable, finish, replace_file};
 use super::time::parse_time;
+use crate::campaign::known::KnownSource;
 use crate::file;
 use crate::report::document::VerdictWord;
 use crate::report::litmus::{self, JudgedTest, LitmusRunFacts};
+use crate::walker::WalkerSpec;
 use campaign::{Campaign, OpenedLitmusMachine};
 use crosswalk_litmus::{Litmus, catalogue};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,6 +65,9 @@ struct RunArguments {
     /// Another QEMU than the one in PATH
     #[arg(long, value_name = "PROGRAM", requires = "machine")]
     qemu: Option<PathBuf>,
+    /// A file of known findings, or none to forgive nothing [default: the file for the machine]
+    #[arg(long, value_name = "FILE|none", requires = "machine")]
+    known: Option<KnownSource>,
     #[command(flatten)]
     jail: JailArguments,
 }
@@ -86,11 +92,10 @@ impl RunArguments {
         let Some(kind) = self.machine else { return Ok(None) };
         let arguments = MachineArguments::by_default(self.qemu.clone(), self.jail);
         let opened = arguments.open_only(kind)?;
-        Ok(Some(OpenedLitmusMachine::new(
-            opened.machine.as_ref(),
-            self.qemu.as_deref(),
-            self.jail.jail()?,
-        )))
+        let machine = opened.machine.as_ref();
+        let source = self.known.clone().unwrap_or_default();
+        let known = source.load(WalkerSpec::Reference, machine.identity())?;
+        Ok(Some(OpenedLitmusMachine::new(machine, known, self.qemu.as_deref(), self.jail.jail()?)))
     }
 }
 
@@ -173,7 +178,7 @@ fn judge(test: Litmus) -> Result<JudgedTest, Failure> {
             "{}: no execution of it ends: something waits for what never comes",
             test.name
         ))),
-        Ok(judgement) => Ok(JudgedTest { test, judgement, run: None }),
+        Ok(judgement) => Ok(JudgedTest { test, judgement, run: None, known: BTreeMap::new() }),
         Err(error) => Err(Failure::Input(format!("{}: {error}", test.name))),
     }
 }

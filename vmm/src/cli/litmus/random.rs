@@ -66,10 +66,10 @@ fn make_plainer(judged: &mut JudgedTest, machine: &OpenedLitmusMachine, seed: u6
     shrink::shrink(&judged.test, |candidate: &Litmus| {
         let Ok(mut judged) = judge(candidate.clone()) else { return false };
         let mut outcomes = SeenOutcomes::default();
-        let machine = machine.machine.as_ref();
-        let ran = candidate.run(machine, seed, SHRINKING_RUNS, &mut outcomes);
+        let ran = candidate.run(machine.machine.as_ref(), seed, SHRINKING_RUNS, &mut outcomes);
         judged.run = Some(litmus::TestRun::Seen(outcomes));
-        let shows = ran.is_ok() && judged.forbidden().next().is_some();
+        let is_recognized = machine.recognize(&mut judged).is_ok();
+        let shows = ran.is_ok() && is_recognized && judged.forbidden().next().is_some();
         if shows {
             plainest = Some(judged);
         }

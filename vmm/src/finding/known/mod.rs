@@ -30,6 +30,7 @@ use crate::walker::WalkerSpec;
 use crate::walker::quirk::Quirks;
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Observation};
+use crosswalk_litmus::catalogue;
 use crosswalk_machine::Identity;
 use mmu_core::name::{UnknownName, by_name};
 use mmu_core::{Alternative, Rule};
@@ -110,6 +111,8 @@ pub struct KnownFinding {
     pub accepted: bool,
     /// A case that shows it, in its text form.
     pub case: Option<String>,
+    /// Or else the litmus test that shows it, by its name: it takes two processors, and no case shows it.
+    pub litmus: Option<String>,
     /// The quirk that it is, if it is one: it covers what the reference with this quirk predicts, and
     /// `when` and `seen` do not matter.
     #[serde(default, deserialize_with = "read_name")]
@@ -244,6 +247,11 @@ pub fn from_text(name: &str, text: &str) -> Result<Vec<KnownFinding>, KnownError
         }
         if let Some(case) = &known.case {
             Case::from_json(case).map_err(|e| error(format!("case of {}: {e}", known.id)))?;
+        }
+        if let Some(name) = &known.litmus
+            && catalogue::named(name).is_none()
+        {
+            return Err(error(format!("litmus of {}: there is no test {name:?}", known.id)));
         }
     }
     Ok(all)

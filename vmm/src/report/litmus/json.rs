@@ -53,8 +53,10 @@ struct LitmusJson<'r> {
 struct OutcomeJson<'r> {
     /// The results in the order of the processors, and then the observed flags.
     outcome: &'r str,
-    /// `required`, `allowed`, `choice` or `forbidden`.
+    /// `required`, `allowed`, `choice`, `known` or `forbidden`.
     class: OutcomeClass,
+    /// The ids of the known findings of the machine by which it comes about, if it is `known`.
+    findings: &'r [String],
     /// The sets of choices by which a processor comes to it; empty ones take none.
     choices: Vec<Vec<&'static str>>,
     /// Number of steps of a shortest execution that leads to it, or `null` if it is forbidden.
@@ -107,6 +109,7 @@ fn litmus_json(judged: &JudgedTest) -> LitmusJson<'_> {
         OutcomeJson {
             outcome: classed.outcome,
             class: classed.class,
+            findings: classed.findings,
             choices: allowed.map(JudgedOutcome::choice_names).unwrap_or_default(),
             steps: allowed.map(|allowed| allowed.execution.len() as u32),
             count: classed.count().into(),

@@ -12,7 +12,7 @@ pub use text::{execution, list, random, table, test};
 
 use crosswalk_litmus::{Claim, Judgement, Litmus, Seen, SeenOutcomes};
 use crosswalk_machine::{Capabilities, Identity};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A test, what is allowed in it, and what a machine showed.
 pub struct JudgedTest {
@@ -22,6 +22,8 @@ pub struct JudgedTest {
     pub judgement: Judgement,
     /// What a machine showed, if it was to be run.
     pub run: Option<TestRun>,
+    /// The outcomes that no manual allows and that the machine is known to show, with the ids of its known findings.
+    pub known: BTreeMap<String, Vec<String>>,
 }
 
 /// What a machine showed of a test.
@@ -58,8 +60,13 @@ impl JudgedTest {
         judged.filter(|(claim, found)| claim.outcomes != *found).collect()
     }
 
-    /// The outcomes that were seen though they are forbidden.
+    /// The outcomes that were seen though they are forbidden, and are not known.
     pub fn forbidden(&self) -> impl Iterator<Item = (&str, &Seen)> {
+        self.not_allowed().filter(|(outcome, _)| !self.known.contains_key(*outcome))
+    }
+
+    /// The outcomes that were seen though no manual allows them.
+    pub fn not_allowed(&self) -> impl Iterator<Item = (&str, &Seen)> {
         self.seen().into_iter().flat_map(|seen| self.judgement.forbidden(seen))
     }
 
@@ -89,14 +96,16 @@ impl JudgedTest {
         let allowed = self.judgement.outcomes.iter().map(|(outcome, judged)| ClassedOutcome {
             outcome,
             class: OutcomeClass::of(&self.judgement, judged.takes_no_choice()),
+            findings: &[],
             seen: self.seen().and_then(|seen| seen.outcomes.get(outcome)),
         });
-        let forbidden = self.forbidden().map(|(outcome, seen)| ClassedOutcome {
-            outcome,
-            class: OutcomeClass::Forbidden,
-            seen: Some(seen),
+        let not_allowed = self.not_allowed().map(|(outcome, seen)| {
+            let findings = self.known.get(outcome);
+            let class = findings.map_or(OutcomeClass::Forbidden, |_| OutcomeClass::Known);
+            let findings = findings.map_or(&[][..], Vec::as_slice);
+            ClassedOutcome { outcome, class, findings, seen: Some(seen) }
         });
-        allowed.chain(forbidden).collect()
+        allowed.chain(not_allowed).collect()
     }
 }
 
@@ -104,6 +113,8 @@ impl JudgedTest {
 struct ClassedOutcome<'r> {
     outcome: &'r str,
     class: OutcomeClass,
+    /// The known findings by which it comes about, if no manual allows it.
+    findings: &'r [String],
     seen: Option<&'r Seen>,
 }
 
@@ -125,6 +136,8 @@ enum OutcomeClass {
     Allowed,
     /// A processor may show it that chooses so.
     Choice,
+    /// No execution leads to it, but one does on a machine with its known findings.
+    Known,
     /// No execution leads to it.
     Forbidden,
 }
@@ -143,6 +156,7 @@ impl OutcomeClass {
             Self::Required => "required",
             Self::Allowed => "allowed",
             Self::Choice => "choice",
+            Self::Known => "known",
             Self::Forbidden => "FORBIDDEN",
         }
     }

@@ -1,6 +1,6 @@
 //! Litmus tests as a page: the outcomes as bars, what is forbidden in red.
 
-use super::text::columns;
+use super::text::{columns, no_forbidden_but};
 use super::{ClassedOutcome, JudgedTest, LitmusRunFacts, OutcomeClass};
 use crate::report::style::number::{numbered, with_commas};
 use askama::Template;
@@ -43,9 +43,11 @@ struct Bar {
 /// Never: writing into a string does not fail.
 pub fn page(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
     let forbidden: usize = judged.iter().map(|judged| judged.forbidden().count()).sum();
+    let known: usize = judged.iter().map(|judged| judged.known.len()).sum();
     let verdict = match (&facts.machine, forbidden) {
         (None, _) => "what the manuals allow; no machine has run it".into(),
         (Some(_), _) if !judged.iter().any(JudgedTest::was_run) => "nothing was run".into(),
+        (Some(_), 0) if known > 0 => no_forbidden_but(known),
         (Some(_), 0) => "no forbidden outcome".into(),
         (Some(_), count) => format!("{} forbidden", numbered(count as u64, "outcome")),
     };
@@ -86,7 +88,7 @@ fn card(judged: &JudgedTest) -> TestCard {
                 OutcomeClass::Forbidden => "forbidden",
                 other => other.name(),
             },
-            choices: choices.unwrap_or_default(),
+            choices: choices.unwrap_or_else(|| classed.findings.join(" ")),
             count: match (judged.seen(), classed.count()) {
                 (None, _) => String::new(),
                 (Some(_), 0) => "never seen".into(),

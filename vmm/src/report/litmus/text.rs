@@ -45,9 +45,10 @@ pub fn table(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
         let outcomes = judged.outcomes();
         let seen = outcomes.iter().filter(|outcome| outcome.count() > 0).map(|outcome| {
             let class = match outcome.class {
-                OutcomeClass::Choice => " (choice)",
-                OutcomeClass::Forbidden => " FORBIDDEN",
-                OutcomeClass::Required | OutcomeClass::Allowed => "",
+                OutcomeClass::Choice => " (choice)".into(),
+                OutcomeClass::Known => format!(" (known: {})", outcome.findings.join(" ")),
+                OutcomeClass::Forbidden => " FORBIDDEN".into(),
+                OutcomeClass::Required | OutcomeClass::Allowed => String::new(),
             };
             format!("{}: {}{class}", outcome.outcome, with_commas(outcome.count()))
         });
@@ -105,12 +106,14 @@ fn verdict(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
     let ran: Vec<_> = judged.iter().filter(|judged| judged.was_run()).collect();
     let runs: u64 = ran.iter().filter_map(|judged| judged.seen()).map(|seen| seen.runs).sum();
     let forbidden: usize = judged.iter().map(|judged| judged.forbidden().count()).sum();
+    let known: usize = judged.iter().map(|judged| judged.known.len()).sum();
 
     let tests = numbered(ran.len() as u64, "test");
     let of =
         if ran.len() == judged.len() { String::new() } else { format!(" of {}", judged.len()) };
     let result = match forbidden {
         _ if ran.is_empty() => "NOTHING RUN".into(),
+        0 if known > 0 => no_forbidden_but(known),
         0 => "no forbidden outcome".into(),
         count => format!("{} FORBIDDEN", numbered(count as u64, "outcome")),
     };
@@ -128,6 +131,12 @@ fn verdict(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
     text
 }
 
+/// The result of a run in which everything that no manual allows is known.
+pub(super) fn no_forbidden_but(known: usize) -> String {
+    let are = if known == 1 { "is" } else { "are" };
+    format!("no forbidden outcome but {known} that {are} known")
+}
+
 /// What is allowed in one test, and what was seen.
 pub fn test(judged: &JudgedTest, facts: &LitmusRunFacts<'_>) -> String {
     let JudgedTest { test, judgement, .. } = judged;
@@ -139,7 +148,8 @@ pub fn test(judged: &JudgedTest, facts: &LitmusRunFacts<'_>) -> String {
     let mut table = new_table(heads);
     for classed in judged.outcomes() {
         let choices = judgement.outcomes.get(classed.outcome).map(choices).unwrap_or_default();
-        let mut row = vec![classed.outcome.to_owned(), classed.class.name().into(), choices];
+        let class = [&[classed.class.name().to_owned()], classed.findings].concat().join(" ");
+        let mut row = vec![classed.outcome.to_owned(), class, choices];
         if let Some(seen) = judged.seen() {
             row.push(match classed.count() {
                 0 => format!("never in {}", with_commas(seen.runs)),
@@ -151,6 +161,13 @@ pub fn test(judged: &JudgedTest, facts: &LitmusRunFacts<'_>) -> String {
     text += &trimmed(&table);
     text.push_str("\n\n");
 
+    for (outcome, ids) in &judged.known {
+        let ids = ids.join(" and ");
+        line(
+            &mut text,
+            &format!("No manual allows {outcome}; it is known: `crosswalk findings` has {ids}."),
+        );
+    }
     for (outcome, seen) in judged.forbidden() {
         let delays: Vec<_> = seen.delays.iter().map(ToString::to_string).collect();
         let at = format!("seed {}, delays {}", seen.seed, delays.join(" and "));
@@ -187,7 +204,7 @@ fn refuted(judged: &JudgedTest) -> String {
     text
 }
 
-/// Random tests: their counts, and those in which something forbidden was seen.
+/// Random tests: their counts, those in which something forbidden was seen, and what is known.
 pub fn random(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
     let mut text = verdict(judged, facts);
     for judged in judged.iter().filter(|judged| judged.forbidden().next().is_some()) {
@@ -196,7 +213,8 @@ pub fn random(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
     }
 
     let outcomes: Vec<_> = judged.iter().flat_map(JudgedTest::outcomes).collect();
-    let allowed = outcomes.iter().filter(|outcome| outcome.class != OutcomeClass::Forbidden);
+    let is_allowed = |class| !matches!(class, OutcomeClass::Known | OutcomeClass::Forbidden);
+    let allowed = outcomes.iter().filter(|outcome| is_allowed(outcome.class));
     let seen = allowed.clone().filter(|outcome| outcome.count() > 0).count();
     let states: usize = judged.iter().map(|judged| judged.judgement.states).sum();
     let count = numbered(judged.len() as u64, "random test");
@@ -213,8 +231,24 @@ pub fn random(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
             with_commas(states as u64)
         ),
     );
+    for (ids, tests) in by_findings(judged) {
+        let tests = tests.join(", ");
+        line(&mut text, &format!("known: {ids}, in {tests}"));
+    }
     text += &left_out(judged);
     text
+}
+
+/// The names of the tests that show known findings, by their ids.
+fn by_findings(judged: &[JudgedTest]) -> BTreeMap<String, Vec<&str>> {
+    let mut tests: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for judged in judged {
+        for ids in judged.known.values() {
+            tests.entry(ids.join(" and ")).or_default().push(&judged.test.name);
+        }
+    }
+    tests.values_mut().for_each(Vec::dedup);
+    tests
 }
 
 /// One execution that leads to an outcome.
