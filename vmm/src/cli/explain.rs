@@ -24,6 +24,7 @@ use crate::walker::WalkerSpec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
+use crosswalk_explain::steps::last_access;
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::Profile;
 use mmu_core::x86::profile::GENERATIONS;
@@ -134,7 +135,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         };
         print_beside_verdict(&walk::explain(case, arguments.walker(), seen));
         if arguments.tree {
-            print_beside_verdict(&format!("\n{}", tree::draw(&walk::last_access(case))));
+            print_beside_verdict(&format!("\n{}", tree::draw(&last_access(case))));
         }
         for ((machine, known), attempt) in machines.iter().zip(&known).zip(attempts) {
             if machines.len() > 1 {
