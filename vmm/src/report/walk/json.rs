@@ -8,7 +8,7 @@ use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::WalkerSpec;
 use crosswalk_case::observation::{Attempt, EntryAfter};
 use crosswalk_case::{Case, Hex};
-use crosswalk_explain::ExplainedCase;
+use crosswalk_explain::{ExplainedCase, View};
 use crosswalk_machine::Identity;
 use serde::Serialize;
 
@@ -86,6 +86,16 @@ pub fn explained<'r>(
     machines: Vec<RunOfCase<'r>>,
 ) -> ExplainedCase<'r, RunOfCase<'r>> {
     crosswalk_explain::explained(case, walker, &observed_in(case, first), machines)
+}
+
+/// All that a page shows of a case, with what machines did.
+pub fn view<'r>(
+    case: &'r Case,
+    walker: WalkerSpec,
+    first: Option<&Attempt>,
+    machines: Vec<RunOfCase<'r>>,
+) -> View<'r, RunOfCase<'r>> {
+    View::new(case, walker, &observed_in(case, first), machines)
 }
 
 impl<'r> RunOfCase<'r> {

@@ -1,8 +1,11 @@
 //! The annotated walk: an access drawn as a person would draw it on paper, and a sequence step by step.
 
 pub mod json;
+mod page;
 pub(in crate::report) mod steps;
 pub mod tree;
+
+pub use page::page;
 
 use crate::finding::known::KnownFinding;
 use crate::report::style::table::line;
