@@ -76,4 +76,5 @@ mod trust;
 mod v86;
 mod vectors;
 mod verdict;
+mod walk_pages;
 mod without_sys;

@@ -1,6 +1,7 @@
 //! `crosswalk explain`: the walk of one case, step by step.
 
 mod nested;
+mod pictures;
 
 use super::booter::Booter;
 use super::case_file::{case_name, named_case, needs_a_case, read_cases};
@@ -24,9 +25,11 @@ use crate::walker::WalkerSpec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
+use crosswalk_explain::steps::last_access;
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::Profile;
 use mmu_core::x86::profile::GENERATIONS;
+use pictures::PictureArguments;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -59,8 +62,10 @@ pub(super) struct ExplainArguments {
     #[arg(long, value_name = "SOCKET", requires = "machine")]
     live: Option<PathBuf>,
     /// Print one JSON document instead of text
-    #[arg(long, conflicts_with_all = ["tree", "dump", "live"])]
+    #[arg(long, conflicts_with_all = ["tree", "dump", "live", "html", "svg"])]
     json: bool,
+    #[command(flatten)]
+    pictures: PictureArguments,
     #[command(flatten)]
     options: MachineArguments,
 }
@@ -71,11 +76,12 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     }
     let name = case_name(&arguments.case)?;
 
-    let booted = arguments.machine.filter(|kind| kind.boots_an_image());
+    let booted = arguments.booted();
     arguments.check_use(name.as_ref(), booted)?;
     if let Some(path) = &arguments.dump {
         check_replaceable(path)?;
     }
+    arguments.pictures.check(arguments.walker())?;
     let mut machines = match booted {
         Some(_) => Vec::new(),
         None => open_machines(arguments)?,
@@ -96,7 +102,8 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         }
     }
 
-    if let Some(option) = arguments.option_of_memory().filter(|_| cases.len() > 1) {
+    let of_one_case = arguments.option_of_memory().or(arguments.pictures.first_option());
+    if let Some(option) = of_one_case.filter(|_| cases.len() > 1) {
         return Err(Failure::Input(format!("{option} takes one case, not {}", cases.len())));
     }
 
@@ -108,54 +115,75 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         machines.push(Box::new(machine));
     }
 
-    let live = arguments.live.as_deref().zip(machines.first());
-    let mut live =
-        live.map(|(path, machine)| SocketAfterCase::new(path, machine.as_ref())).transpose()?;
-
     let known = machines.iter().map(|machine| KnownOnMachine::load(arguments, machine.as_ref()));
     let known = known.collect::<Result<Vec<_>, _>>()?;
     if arguments.json {
         return run_as_document(arguments, &cases, &mut machines, &known);
     }
+    run_as_text(arguments, &cases, &mut machines, &known)
+}
+
+/// Explains the cases as text for people, with all that is shown of one case alone.
+fn run_as_text(
+    arguments: &ExplainArguments,
+    cases: &[Case],
+    machines: &mut [Box<dyn Machine>],
+    known: &[KnownOnMachine],
+) -> Result<ExitCode, Failure> {
+    let live = arguments.live.as_deref().zip(machines.first());
+    let mut live =
+        live.map(|(path, machine)| SocketAfterCase::new(path, machine.as_ref())).transpose()?;
+
+    let walker = arguments.walker();
+    let booted = arguments.booted();
     let mut end = CaseEnd::Agrees;
     let count = cases.len();
-    for (number, case) in (1..).zip(&cases) {
+    for (number, case) in (1..).zip(cases) {
         if count > 1 {
             print_beside_verdict(&format!("case {number} of {count}\n\n"));
         }
 
-        let attempts = run_on_each(&mut machines, case);
+        let attempts = run_on_each(machines, case);
         let fatal = booted.and(machines.first()).map(|machine| fatal(machine.as_ref(), case));
         let fatal = fatal.transpose()?.flatten();
-        let seen = attempts.first().and_then(|attempt| attempt.as_ref().ok());
-        let not_run = match seen {
+        let first = attempts.first().and_then(|attempt| attempt.as_ref().ok()).cloned();
+        let not_run = match &first {
             Some(Attempt::Unsupported(why)) => Some(why.clone()),
             _ => None,
         };
-        print_beside_verdict(&walk::explain(case, arguments.walker(), seen));
+
+        let mut told = Told::default();
+        let mut runs = Vec::new();
+        told.tell(&walk::explain(case, walker, first.as_ref()));
         if arguments.tree {
-            print_beside_verdict(&format!("\n{}", tree::draw(&walk::last_access(case))));
+            told.tell(&format!("\n{}", tree::draw(&last_access(case))));
         }
-        for ((machine, known), attempt) in machines.iter().zip(&known).zip(attempts) {
+        for ((machine, known), attempt) in machines.iter().zip(known).zip(attempts) {
+            let identity = machine.identity();
             if machines.len() > 1 {
-                print_beside_verdict(&walk::on_machine(machine.identity()));
+                told.tell(&walk::on_machine(identity));
             }
             match (attempt, &fatal) {
                 (Err(MachineError::Interrupted), Some(known)) => {
-                    print_beside_verdict(&walk::did_not_return(&known.id, &known.title));
+                    told.tell(&walk::did_not_return(&known.id, &known.title));
+                    runs.push(RunOfCase::did_not_return(identity, &known.id, &known.title));
+                    arguments.pictures.write(case, walker, None, runs, &told.text)?;
                     return after_fatal_case(number, count);
                 }
                 (attempt, _) => {
                     let attempt = attempt?;
-                    print_beside_verdict(&walk::beside(case, arguments.walker(), &attempt));
-                    let shown = known.shown(arguments.walker(), case, &attempt);
+                    told.tell(&walk::beside(case, walker, &attempt));
+                    let shown = known.shown(walker, case, &attempt);
                     if let Some(shown) = &shown {
-                        print_beside_verdict(&walk::known_as(shown, known.are_forgiven));
+                        told.tell(&walk::known_as(shown, known.are_forgiven));
                     }
-                    end = end.max(known.end(arguments.walker(), case, &attempt, shown.as_deref()));
+                    end = end.max(known.end(walker, case, &attempt, shown.as_deref()));
+                    let shown = (shown, known.are_forgiven);
+                    runs.push(RunOfCase::new(identity, case, walker, &attempt, shown));
                 }
             }
         }
+        arguments.pictures.write(case, walker, first.as_ref(), runs, &told.text)?;
 
         if let (Some(option), Some(why)) = (arguments.option_of_memory(), not_run) {
             return Err(Failure::Input(format!(
@@ -174,6 +202,19 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     }
 
     Ok(ending(end, machines.is_empty()).exit_code())
+}
+
+/// What was printed of a case.
+#[derive(Default)]
+struct Told {
+    text: String,
+}
+
+impl Told {
+    fn tell(&mut self, text: &str) {
+        print_beside_verdict(text);
+        self.text.push_str(text);
+    }
 }
 
 /// How a case ended beside the walker, from the best to the gravest.
@@ -352,6 +393,11 @@ impl ExplainArguments {
     /// Whose walk a case of one dimension is explained by.
     const fn walker(&self) -> WalkerSpec {
         self.walker.judge()
+    }
+
+    /// The machine that boots an image of the cases, if that is the one to run on.
+    fn booted(&self) -> Option<MachineKind> {
+        self.machine.filter(|kind| kind.boots_an_image())
     }
 
     /// Whether the user named a machine.

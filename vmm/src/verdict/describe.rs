@@ -5,7 +5,7 @@ use super::value::{low_bytes, result_width};
 use crosswalk_case::observation::{Observation, ObservedFault, PrivilegedRecord, name_of_fault};
 use crosswalk_case::{Case, Moved};
 use crosswalk_guest::stub::Form;
-use mmu_core::{AccessKind, Alternative, Outcome, Vector};
+use mmu_core::{AccessKind, Vector};
 
 /// How far an instruction has moved its operands.
 pub(super) fn describe_moved(form: Form, moved: Moved) -> String {
@@ -54,30 +54,6 @@ pub fn result_of(case: &Case, seen: &Observation) -> Option<u64> {
         AccessKind::Read | AccessKind::ReadModifyWrite | AccessKind::Fetch
     );
     (reads && seen.fault.is_none()).then(|| seen.value & low_bytes(result_width(case)))
-}
-
-/// An allowed outcome: the fault, or the physical addresses reached.
-pub fn describe_expectation(expected: &Alternative) -> String {
-    match &expected.outcome {
-        Outcome::Fault(fault) => fault.to_string(),
-        // A privileged instruction reaches nothing.
-        Outcome::Translated(spans) if spans.is_empty() => "completed".into(),
-        Outcome::Translated(spans) => {
-            let spans: Vec<_> = spans
-                .iter()
-                .map(|span| format!("{} at {}", bytes(span.len.into()), span.address))
-                .collect();
-            format!("completed: {}", spans.join(", then "))
-        }
-    }
-}
-
-/// A number of bytes with its noun.
-fn bytes(number: u64) -> String {
-    match number {
-        1 => "1 byte".into(),
-        number => format!("{number} bytes"),
-    }
 }
 
 /// An exception, with the address if it is a page fault.

@@ -21,7 +21,8 @@ mod sequence;
 pub(crate) mod value;
 
 pub use choices::ChoiceTaken;
-pub use describe::{describe_expectation, describe_observation, result_of};
+pub use crosswalk_explain::words::describe_expectation;
+pub use describe::{describe_observation, result_of};
 pub use difference::{Difference, Field};
 pub use end::End;
 pub use sequence::{describe_action, observed_until};

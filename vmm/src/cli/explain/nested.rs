@@ -198,8 +198,9 @@ impl ExplainArguments {
             (self.dump.is_some(), "--dump"),
             (self.live.is_some(), "--live"),
         ];
-        match ignored.into_iter().find(|(is_given, _)| *is_given) {
-            Some((_, option)) => {
+        let ignored = ignored.into_iter().find_map(|(is_given, option)| is_given.then_some(option));
+        match ignored.or(self.pictures.first_option()) {
+            Some(option) => {
                 Err(Failure::Input(format!("{option} is not for a case of nested paging")))
             }
             None => Ok(()),

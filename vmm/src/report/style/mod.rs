@@ -3,6 +3,7 @@
 mod colour;
 pub(super) mod count;
 pub(crate) mod date;
+pub(super) mod module;
 pub(super) mod number;
 mod printable;
 pub(super) mod ranges;

@@ -1,5 +1,6 @@
 //! Numbers for people: grouped digits, sizes with units, powers of two; and large numbers for scripts.
 
+pub(in crate::report) use crosswalk_explain::words::counted;
 use serde::Serialize;
 
 /// 1234567 as 1,234,567.
@@ -51,14 +52,6 @@ pub(in crate::report) fn numbered(number: u64, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
         number => format!("{} {what}s", with_commas(number)),
-    }
-}
-
-/// A number with its noun: 1 bit, 2 bits.
-pub(in crate::report) fn counted(number: impl Into<u128>, what: &str) -> String {
-    match number.into() {
-        1 => format!("1 {what}"),
-        number => format!("{number} {what}s"),
     }
 }
 

@@ -14,7 +14,7 @@ use std::fmt::Write;
 /// The column before which the words about an entry end, so that its address fits 80 columns behind them.
 const WORDS_END: usize = 55;
 
-/// Draws the tree of a case without a sequence, such as the [last access](super::last_access) of one.
+/// Draws the tree of a case without a sequence, such as the [last access](crosswalk_explain::steps::last_access) of one.
 pub fn draw(case: &Case) -> String {
     let regime = Regime::new(case.state, case.profile);
     let mut tree = Tree { case, regime, drawn: BTreeSet::new(), text: String::new() };

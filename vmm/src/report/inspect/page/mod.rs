@@ -256,7 +256,7 @@ fn kinds(blocks: &Blocks) -> Vec<KindView> {
         KindView {
             letters: letters(rights),
             class: class(rights),
-            meaning: crate::report::walk::rights(rights),
+            meaning: crosswalk_explain::words::rights(rights),
             size: size(bytes.into()),
             bar: (bytes.ilog2() * 100 / most).max(2),
         }

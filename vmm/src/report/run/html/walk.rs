@@ -3,10 +3,11 @@
 
 use crate::conformance::score::Mistakes;
 use crate::finding::{Example, Finding};
-use crate::report::walk::steps::{CachedDrawing, StepDrawing, steps};
-use crate::report::walk::{end_in_words, flags, last_access, pages, split, step_in_words};
 use crate::walker::{Walker, WalkerSpec};
 use crosswalk_case::Case;
+use crosswalk_explain::address::{self, pages, split};
+use crosswalk_explain::steps::{CachedDrawing, StepDrawing, last_access, steps};
+use crosswalk_explain::words::{end_in_words, flags, step_in_words};
 use mmu_core::walk::{Path, Step};
 use mmu_core::{PagingMode, Reference, VirtAddr};
 
@@ -178,7 +179,7 @@ fn show_case(
     differs_at: Option<usize>,
 ) -> ShownExample {
     let steps =
-        if case.is_sequence() { steps(case, WalkerSpec::Reference, None) } else { Vec::new() };
+        if case.is_sequence() { steps(case, WalkerSpec::Reference, &|_| None) } else { Vec::new() };
     // The last access is drawn on the tables as all before it left them.
     let last = &last_access(case);
 
@@ -250,8 +251,13 @@ fn draw_unwalked(case: &Case, sides: Option<&[Side; 2]>) -> DrawnPage {
 }
 
 fn fields(mode: PagingMode, address: VirtAddr, path: Option<&Path>) -> Vec<AddressField> {
-    let fields = split(mode, address, path).into_iter();
-    fields.map(|(bits, value, name)| AddressField { bits, value, name }).collect()
+    let parts = split(mode, address, path).into_iter();
+    let field = |part: address::AddressField| AddressField {
+        bits: part.range(),
+        value: part.value,
+        name: part.name,
+    };
+    parts.map(field).collect()
 }
 
 impl Side {

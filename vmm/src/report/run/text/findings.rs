@@ -7,8 +7,8 @@ use crate::finding::known::Kind;
 use crate::report::RunFacts;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::{is_wide, line, new_table, trimmed};
-use crate::report::walk::action_in_words;
 use comfy_table::Table;
+use crosswalk_explain::words::action_in_words;
 use std::fmt::Write;
 
 /// The findings of a run.

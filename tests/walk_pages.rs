@@ -1,0 +1,286 @@
+//! `explain --html` and `--svg`: a walk as a page that walks again in a browser, and as a picture.
+
+use crosswalk::generate::FullCaseName;
+use crosswalk::walker::WalkerSpec;
+use crosswalk_case::Case;
+use crosswalk_explain::View;
+use crosswalk_test_support as support;
+use serde_json::{Value, json};
+use std::process::Command;
+use support::browser::drive;
+use support::{Sandbox, require_browser, require_kvm, require_program, run};
+
+/// A supervisor's write to a large page that is read-only.
+const WRITE: &str = r#"{"mode":"4level",
+    "state":{"cr0":"0x80010011","cr3":"0x440000","cr4":"0x620","efer":"0xd00"},
+    "entries":[{"address":"0x440018","value":"0x441007"},{"address":"0x441028","value":"0x443007"},
+        {"address":"0x443038","value":"0x40000085"}],
+    "access":{"kind":"write","address":"0x18140e44018","size":8,"ring":0}}"#;
+
+/// A case that a generator makes on a processor of some generation; not every generator has all modes.
+fn named(name: &str) -> Option<Case> {
+    let name: FullCaseName = name.parse().ok()?;
+    let origin = name.origin.clone()?;
+    name.case(origin.capabilities())
+}
+
+/// What `explain --json` says of a case.
+fn explained(case: &str) -> Value {
+    let output = run(&["explain", "--json", case]).expect_code(0);
+    let mut document: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    document["cases"][0].take()
+}
+
+/// The module in the tree gives the answers of the crate that it is built of: it is not an old one.
+#[test]
+fn the_module_in_the_tree_walks_as_the_program_does() {
+    require_program!("node");
+    let processors = ["skylake", "zen-4", "prescott", "granite-rapids"];
+    let kinds = [("random", 40), ("sequence", 10)];
+    let modes = ["unpaged", "32bit", "pae", "4level", "5level"];
+    let mut questions = Vec::new();
+    for processor in processors {
+        for mode in modes {
+            for (kind, count) in kinds {
+                let names =
+                    (0..count).map(|index| format!("{kind}:{mode}:1:{}@{processor}", 7 * index));
+                questions.extend(names.filter_map(|name| Some(named(&name)?.to_json())));
+            }
+        }
+    }
+    assert!(questions.len() > 700, "{} cases", questions.len());
+    questions.extend([
+        "{}".to_owned(),
+        "[1".to_owned(),
+        WRITE.replace('\n', "").replace("0x80010011", "0x1"),
+    ]);
+
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join("questions");
+    std::fs::write(&file, questions.join("\n")).expect("a file");
+    let output = Command::new("node")
+        .arg(support::repository().join("tests/browser/module.mjs"))
+        .arg(support::repository().join("vmm/templates/crosswalk.wasm.gz"))
+        .arg(&file)
+        .output()
+        .expect("node");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answers = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(answers.lines().count(), questions.len());
+
+    for (question, answer) in questions.iter().zip(answers.lines()) {
+        let expected = match Case::from_json(question) {
+            Ok(case) => {
+                let view = View::<()>::new(&case, WalkerSpec::Reference, &|_| None, Vec::new());
+                json!({ "view": view })
+            }
+            Err(error) => json!({ "error": error.to_string() }),
+        };
+        let answer: Value = serde_json::from_str(answer).expect("JSON");
+        assert!(answer == expected, "ci/web --bless makes it anew; {question}: {answer}");
+    }
+}
+
+/// Step by step with the keyboard; a bit of an entry, of registers and of the address, and every choice of the access
+/// flipped; and each walk that the page makes is the program's.
+#[test]
+fn a_walk_goes_step_by_step_and_is_made_again_with_a_bit_flipped() {
+    require_browser!();
+    let sandbox = Sandbox::new();
+    sandbox.run(&["explain", WRITE, "--html", "page.html"]).expect_code(0);
+
+    let flips = [
+        (
+            "[data-id='entry-0x443038.1']",
+            "PDE at 0x443038: R/W 0 → 1",
+            "✓ completed: 8 bytes at 0x40044018",
+        ),
+        ("[data-id='entry-0x441028.0']", "PDPTE at 0x441028: P 1 → 0", "▲ #PF(W) at 0x18140e44018"),
+        (
+            "[data-id='entry-0x440018.7']",
+            "PML4E at 0x440018: bit 7 (reserved) 0 → 1",
+            "▲ #PF(P|W|RSVD) at 0x18140e44018",
+        ),
+        ("[data-id='CR0.16']", "CR0: WP 1 → 0", "✓ completed: 8 bytes at 0x40044018"),
+        ("[data-id='CR4.20']", "CR4: SMEP 0 → 1", "▲ #PF(P|W) at 0x18140e44018"),
+        ("[data-id='EFER.11']", "EFER: NXE 1 → 0", "▲ #PF(P|W) at 0x18140e44018"),
+        ("[data-id='CR0.31']", "CR0: PG 1 → 0", "✓ completed: 8 bytes at 0x40e44018"),
+        ("[data-id='CR3.12']", "CR3: bit 12 (address) 0 → 1", "▲ #PF(W) at 0x18140e44018"),
+        ("[data-id='address.63']", "address: bit 63 (sign) 0 → 1", "▲ #GP(0)"),
+        ("[data-id='address.21']", "address: bit 21 (PD) 1 → 0", "▲ #PF(W) at 0x18140c44018"),
+        (
+            "input[name=kind][value=read]",
+            "access: kind write → read",
+            "✓ completed: 8 bytes at 0x40044018",
+        ),
+        (
+            "input[name=kind][value=fetch]",
+            "access: kind write → fetch",
+            "✓ completed: 8 bytes at 0x40044018",
+        ),
+        ("input[name=ring][value='3']", "access: ring 0 → 3", "▲ #PF(P|W|U) at 0x18140e44018"),
+    ];
+    let mut arguments = vec!["walk"];
+    arguments.extend(flips.map(|(selector, ..)| selector));
+    let saw = drive("walk.mjs", &sandbox.path().join("page.html"), &arguments);
+    assert_eq!(saw["complaints"], json!([]));
+
+    let sentences = [
+        "The address 0x18140e44018 is split: sign 0x0000, PML4 3, PDPT 5, PD 7, offset 0x44018.",
+        "PML4E 3 at 0x440018 leads to the table at 0x441000.",
+        "PDPTE 5 at 0x441028 leads to the table at 0x443000.",
+        "PDE 7 at 0x443038 leads to the page at 0x40000000. It takes away: write.",
+        "The walk is complete, and the access is denied: a write to a read-only page (RIGHT-1, RIGHT-2).",
+        "The outcome: #PF(P|W) at 0x18140e44018.",
+    ];
+    let steps = saw["steps"].as_array().expect("steps");
+    let said: Vec<_> = steps.iter().map(|step| step["sentence"].as_str().expect("text")).collect();
+    assert_eq!(said, sentences);
+    let lit: Vec<_> = steps.iter().map(|step| step["lit"].as_u64().expect("a number")).collect();
+    assert_eq!(lit, [0, 1, 2, 3, 3, 3], "one table more lights up with each step");
+    let drawn: Vec<_> =
+        steps.iter().map(|step| step["drawn"].as_u64().expect("a number")).collect();
+    assert!(drawn.is_sorted_by(|one, next| one < next), "the picture, too: {drawn:?}");
+    assert_eq!(saw["home"], steps[0]);
+
+    for ((selector, change, outcome), flipped) in
+        flips.iter().zip(saw["flipped"].as_array().expect("flips"))
+    {
+        assert_eq!(flipped["outcomes"][0], *outcome, "{selector}");
+        assert_eq!(flipped["changes"], json!([change]));
+        assert_eq!(flipped["refused"], "");
+        // The command that the page offers says the same on the command line.
+        let command = flipped["command"].as_str().expect("text");
+        let case =
+            command.strip_prefix("crosswalk explain '").and_then(|rest| rest.strip_suffix('\''));
+        assert_eq!(flipped["explained"], explained(case.expect("a command")), "{selector}");
+    }
+    let marked = &saw["flipped"][3]["changed"];
+    assert_eq!(*marked, json!(["CR0.16"]), "what was flipped is marked, and nothing else");
+    assert_eq!(saw["flipped"][3]["was"], "• was: #PF(P|W) at 0x18140e44018");
+    assert_eq!(saw["reset"]["changes"], json!([]));
+
+    assert_eq!(saw["byKeyboard"]["changes"], json!(["address: bit 0 (offset) 0 → 1"]));
+    assert_eq!(saw["byKeyboard"]["focus"], "address.0");
+    assert_eq!(saw["undone"]["command"], saw["reset"]["command"]);
+}
+
+/// Sequences, accesses to two pages, registers of PAE paging, and a state that no processor can be in.
+#[test]
+fn what_a_flip_means_depends_on_the_case() {
+    require_browser!();
+    let sequence = support::repository().join("tests/cases/B18-invlpg-large-rights.json");
+    let sequence = std::fs::read_to_string(sequence).expect("a case");
+    let crossing = WRITE.replace("0x18140e44018", "0x18140fffffc");
+    let pae = r#"{"mode":"pae","state":{"cr0":"0x80010011","cr3":"0x1000","cr4":"0x20","efer":"0x0",
+        "pdptes":["0x2001","0x0","0x0","0x0"]},"entries":[{"address":"0x2000","value":"0xe7"}],
+        "access":{"kind":"read","address":"0x123","size":1,"ring":3}}"#;
+
+    for (name, case, flips) in [
+        ("sequence", sequence.as_str(), vec!["[data-id='CR0.16']", "input[name=ring][value='0']"]),
+        ("crossing", &crossing, vec!["[data-id='entry-0x440018.0']", "[data-id='CR4.12']"]),
+        (
+            "pae",
+            pae,
+            vec!["[data-id='entry-0x1000.0']", "[data-id='CR4.5']", "[data-id='EFER.10']"],
+        ),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.run(&["explain", case, "--html", "page.html"]).expect_code(0);
+        let arguments: Vec<_> = std::iter::once(name).chain(flips).collect();
+        let saw = drive("walk.mjs", &sandbox.path().join("page.html"), &arguments);
+        assert_eq!(saw["complaints"], json!([]), "{name}");
+        for (flip, flipped) in arguments[1..].iter().zip(saw["flipped"].as_array().expect("flips"))
+        {
+            if *flip == "[data-id='EFER.10']" {
+                let refused = flipped["refused"].as_str().expect("text");
+                assert!(
+                    refused.starts_with("Refused: state.efer: expected a state that a"),
+                    "{refused}"
+                );
+                continue;
+            }
+            let case = flipped["explained"]["case"].to_string();
+            assert_eq!(flipped["explained"], explained(&case), "{name}: {flip}");
+            assert_ne!(flipped["explained"], explained(&saw_case(&saw)), "{name}: {flip}");
+        }
+    }
+}
+
+/// The case as it was, which the page offers once nothing is changed.
+fn saw_case(saw: &Value) -> String {
+    let command = saw["reset"]["command"].as_str().expect("text");
+    command.trim_start_matches("crosswalk explain '").trim_end_matches('\'').into()
+}
+
+/// A page has everything in it, whoever opens it: without scripts a picture and the text.
+#[test]
+fn a_page_is_one_small_file_that_says_what_was_printed() {
+    let sandbox = Sandbox::new();
+    for mode in ["unpaged", "32bit", "pae", "4level", "5level"] {
+        let name = format!("random:{mode}:7:5@skylake");
+        let output = sandbox.run(&["explain", &name, "--html", "page.html", "--svg", "walk.svg"]);
+        let printed = output.expect_code(0).stdout;
+        let page = std::fs::read_to_string(sandbox.path().join("page.html")).expect("a page");
+        let svg = std::fs::read_to_string(sandbox.path().join("walk.svg")).expect("a picture");
+
+        assert!(page.len() < 1_000_000, "{mode}: {} bytes", page.len());
+        assert!(page.contains(&svg), "{mode}: the picture is in the page");
+        let drawn = printed.split("\n\n").nth(1).expect("a walk").lines().next().expect("a line");
+        assert!(page.contains(drawn), "{mode}: {drawn}");
+        assert!(printed.ends_with("page      page.html\npicture   walk.svg\n"), "{printed}");
+        assert!(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"), "{svg}");
+    }
+}
+
+#[test]
+fn a_page_has_what_machines_did() {
+    require_kvm!();
+    let sandbox = Sandbox::new();
+    let output = sandbox.run(&["explain", WRITE, "--machine", "kvm", "--html", "page.html"]);
+    output.expect_code(0);
+    let page = std::fs::read_to_string(sandbox.path().join("page.html")).expect("a page");
+    assert!(page.contains("What machines did") && page.contains("&#10003; agree"), "{page}");
+}
+
+#[test]
+fn what_has_no_picture_is_refused_before_anything_is_written() {
+    let sandbox = Sandbox::new();
+    let two = format!("[{WRITE},{WRITE}]");
+    let refusals: [(&[&str], &str); 6] = [
+        (&["nested:random:5:1", "--html", "p"], "--html is not for a case of nested paging"),
+        (&[&two, "--html", "p"], "--html takes one case, not 2"),
+        (
+            &[WRITE, "--html", "p", "--walker", "mutant:M41"],
+            "--html: the page walks again by the reference, not by mutant:M41",
+        ),
+        (&[WRITE, "--html", "p", "--svg", "p"], "--svg: expected another file than that of --html"),
+        (&[WRITE, "--svg", "-"], "-: expected the name of a file"),
+        (&[WRITE, "--svg", "p", "--json"], "cannot be used with"),
+    ];
+    for (arguments, problem) in refusals {
+        let output = sandbox.run(&[&["explain"], arguments].concat()).expect_code(2);
+        assert!(output.stderr.contains(problem), "{arguments:?}: {}", output.stderr);
+    }
+    assert!(!sandbox.path().join("p").exists());
+
+    // A mutant's walk can be drawn: it is not made again.
+    sandbox.run(&["explain", WRITE, "--walker", "mutant:M41", "--svg", "p"]).expect_code(0);
+    let drawn = std::fs::read_to_string(sandbox.path().join("p")).expect("a picture");
+    assert!(drawn.contains("completed: 8 bytes at 0x40044018"), "{drawn}");
+}
+
+/// The guide shows the picture of its first case.
+#[test]
+fn the_picture_in_the_guide_is_what_the_program_draws() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["explain", WRITE, "--svg", "write.svg"]).expect_code(0);
+    let drawn = std::fs::read_to_string(sandbox.path().join("write.svg")).expect("a picture");
+
+    let file = support::repository().join("docs/guide/src/write.svg");
+    if std::env::var_os("CROSSWALK_BLESS").is_some() {
+        std::fs::write(&file, &drawn).expect("the picture can be written");
+    }
+    let shown = std::fs::read_to_string(file).expect("a picture");
+    assert!(shown == drawn, "CROSSWALK_BLESS=1 writes it into the guide");
+}

@@ -1,0 +1,93 @@
+// Cases as JSON, changed by one bit or one choice. Each function changes the case that it is given.
+
+const toHex = (value) => "0x" + value.toString(16);
+const bitOf = (text, bit) => (BigInt(text) >> BigInt(bit)) & 1n;
+const flipped = (text, bit) => toHex(BigInt(text) ^ (1n << BigInt(bit)));
+
+/** The bits of registers on which others depend. */
+const CR0_WP = 16, CR0_PG = 31, CR4_PAE = 5, CR4_LA57 = 12, EFER_LME = 8, EFER_LMA = 10;
+
+/** The last action of a sequence with this name for which a condition holds. */
+function lastAction(chosen, name, holds = () => true) {
+  return (chosen.before ?? []).findLast((action) => action[name] !== undefined && holds(action[name]));
+}
+
+/** Flips a bit of an entry: in the last store that a sequence makes there, else in memory before it. */
+function flipEntry(chosen, { at, in_register: inRegister, index }, bit) {
+  if (inRegister) {
+    chosen.state.pdptes[index] = flipped(chosen.state.pdptes[index], bit);
+    const inMemory = chosen.entries.find(({ address }) => BigInt(address) === BigInt(at));
+    if (inMemory) inMemory.value = flipped(inMemory.value, bit);
+    return;
+  }
+
+  const isThere = ({ address }) => BigInt(address) === BigInt(at);
+  const entry = lastAction(chosen, "write", isThere)?.write ?? chosen.entries.find(isThere);
+  if (entry) {
+    entry.value = flipped(entry.value, bit);
+  } else {
+    chosen.entries.push({ address: at, value: flipped("0x0", bit) });
+  }
+}
+
+/** The actions that load each register. */
+const LOADS = { CR0: "mov_cr0", CR3: "mov_cr3", CR4: "mov_cr4", EFER: "wrmsr_efer", PKRU: "pkru" };
+
+/** Flips a bit of a register: in the last action of a sequence that loads it, else before all of them. */
+function flipRegister(chosen, register, bit) {
+  const protect = register === "CR0" && bit === CR0_WP && lastAction(chosen, "write_protect");
+  const load = lastAction(chosen, LOADS[register]);
+  if (protect) {
+    protect.write_protect = !protect.write_protect;
+  } else if (load) {
+    load[LOADS[register]] = flipped(load[LOADS[register]], bit);
+  } else {
+    const name = register.toLowerCase();
+    chosen.state[name] = flipped(chosen.state[name] ?? "0x0", bit);
+  }
+  if (!(register === "EFER" && bit === EFER_LMA)) followMode(chosen);
+}
+
+/** What follows from the control registers: EFER.LMA, as a processor sets it, the mode, and what only some modes have. */
+function followMode(chosen) {
+  const { state } = chosen;
+  const isPaged = bitOf(state.cr0, CR0_PG) === 1n;
+  const isLong = isPaged && bitOf(state.efer, EFER_LME) === 1n;
+  if ((bitOf(state.efer, EFER_LMA) === 1n) !== isLong) state.efer = flipped(state.efer, EFER_LMA);
+
+  if (!isPaged) chosen.mode = "unpaged";
+  else if (bitOf(state.cr4, CR4_PAE) === 0n) chosen.mode = "32bit";
+  else if (!isLong) chosen.mode = "pae";
+  else chosen.mode = bitOf(state.cr4, CR4_LA57) === 1n ? "5level" : "4level";
+
+  if (chosen.mode !== "pae") {
+    delete state.pdptes;
+  } else if (!state.pdptes) {
+    // What the MOV that turns PAE paging on loads.
+    const table = BigInt(state.cr3) & 0xffff_ffe0n;
+    state.pdptes = [0n, 1n, 2n, 3n].map((index) => {
+      const entry = chosen.entries.find(({ address }) => BigInt(address) === table + 8n * index);
+      return entry?.value ?? "0x0";
+    });
+  }
+  if (!isLong) delete chosen.access.compatibility;
+}
+
+/** Changes a field of the access. The instruction follows: it is the plainest of its kind. */
+function changeAccess(chosen, field, value) {
+  const { access, state } = chosen;
+  if (field === "ac") {
+    state.ac = value;
+    return;
+  }
+  access[field] = value;
+  if (field === "kind" || field === "shadow_stack") {
+    delete access.instruction;
+    if (access.source !== undefined) delete access.source;
+  }
+}
+
+/** Flips a bit of the linear address. */
+function flipAddress(chosen, bit) {
+  chosen.access.address = flipped(chosen.access.address, bit);
+}
