@@ -130,7 +130,7 @@ function renderPicture({ svg }, at) {
   }
 }
 
-function renderWalk({ picture, explained }, number, index) {
+function renderWalk({ picture }, number, index) {
   const walk = picture.walks[number];
   const isFirst = number === 0;
   const several = picture.walks.length > 1 ? ` (page ${number + 1} of ${picture.walks.length}: ${walk.access} at ${walk.address})` : "";
@@ -151,9 +151,9 @@ function renderWalk({ picture, explained }, number, index) {
       (chosen) => flipEntry(chosen, entry, bit)),
   }));
   const isAtEnd = index > walk.entries.length;
-  const end = make("li", { class: `entry end-of-walk ${isAtEnd ? "read" : "ahead"}` }, ...drawEnd(walk, isAtEnd));
+  const ending = walk.end.kind === "reached" ? "" : " fails";
+  const end = make("li", { class: `entry end-of-walk${ending} ${isAtEnd ? "read" : "ahead"}` }, ...drawEnd(walk, isAtEnd));
   byId("entries").replaceChildren(...cards, end);
-  byId("not-walked").textContent = explained.not_walked ? `Nothing is walked: ${explained.not_walked}.` : "";
 }
 
 function drawEnd({ end, parts }, isAtEnd) {
@@ -241,6 +241,11 @@ function rove(word) {
 function go(to) {
   step = to;
   render();
+
+  // Whoever has scrolled down to the tables sees the one of the step; above them the picture shows it.
+  const isPictureGone = byId("stage").getBoundingClientRect().bottom < 200;
+  const card = document.querySelector(".entry.current") ?? document.querySelector(".end-of-walk.read");
+  if (isPictureGone) card?.scrollIntoView({ block: "nearest" });
 }
 
 const KEYS = { ArrowRight: () => step + 1, ArrowLeft: () => step - 1, Home: () => 0, End: () => Infinity };

@@ -6,8 +6,8 @@ use mmu_core::{Fault, Vector};
 
 /// Each flag: its name in the manuals, and what it means when it is 0 and when it is 1.
 const FLAGS: [(PageFaultCode, &str, [&str; 2]); 7] = [
-    (PageFaultCode::SS, "SS", ["", "a shadow-stack access"]),
-    (PageFaultCode::PK, "PK", ["", "a protection key denied it"]),
+    (PageFaultCode::SS, "SS", ["not a shadow-stack access", "a shadow-stack access"]),
+    (PageFaultCode::PK, "PK", ["no protection key denied it", "a protection key denied it"]),
     (PageFaultCode::I, "I/D", ["not a fetch, or not reported as one", "a fetch"]),
     (PageFaultCode::RSVD, "RSVD", ["no reserved bit was set", "a reserved bit was set"]),
     (PageFaultCode::U, "U/S", ["a supervisor access", "a user access"]),

@@ -35,7 +35,11 @@ const CR4: [Flag; 12] = [
 ];
 
 const EFER: [Flag; 3] = [
-    (Efer::NXE.bits(), "NXE", ["XD is reserved", "XD forbids execution"]),
+    (
+        Efer::NXE.bits(),
+        "NXE",
+        ["XD of 64-bit entries is reserved", "XD of 64-bit entries forbids execution"],
+    ),
     (Efer::LMA.bits(), "LMA", ["", "long mode"]),
     (Efer::LME.bits(), "LME", ["", "long mode when paging is on"]),
 ];
