@@ -68,6 +68,7 @@ mod saved_frame;
 mod saved_rip;
 mod scenario;
 mod scenario_machines;
+mod scenario_pages;
 mod sequences;
 mod sequences_32;
 mod several_accesses;

@@ -5,8 +5,9 @@ use super::compare::ModelSnapshot;
 use super::error::DriverError;
 use super::guest_side::GuestSystem;
 use super::model::{MAX_FRAMES, MAX_SLOTS, Model, RunOutcome};
+use super::page_map::PagePlace;
 use super::program::{Program, ProgramStep};
-use super::story::{Claim, PagePlace, PageRow, Story, describe, verb};
+use super::story::{Claim, PageRow, Parting, Story, describe, verb};
 use super::{Scenario, Setting};
 use crosswalk_guest::layout::{OWN_TABLE_FRAMES, OWN_TABLES};
 use crosswalk_guest::system::{Completion, Ending, ProgramRun, Request, Residence};
@@ -37,6 +38,8 @@ pub struct Driver<'m, F: Format> {
     guest: Option<GuestSystem<'m>>,
     pub(super) story: Story,
     next_name: char,
+    /// The number of entries that the timeline had before the events of the last request.
+    pub(super) events_from: usize,
 }
 
 /// Starting and ending.
@@ -85,12 +88,18 @@ impl<'m, F: Format> Driver<'m, F> {
             table_bytes: 0,
             frames,
             comparison: None,
+            parting: None,
         };
-        let mut driver = Self { model, guest, story, next_name: 'A' };
+        let mut driver = Self { model, guest, story, next_name: 'A', events_from: 0 };
 
         let on_machine = begin(setting.machine_safeguards);
         driver.follow(&on_machine, Ok(Completion::Done), &RunOutcome::default(), &[])?;
         Ok(driver)
+    }
+
+    /// Keeps a page map for every entry of the timeline, as long as their rows are no more than this.
+    pub(super) fn keep_maps(&mut self, rows: usize) {
+        self.model.rows_left = rows;
     }
 
     /// Ends the scenario and returns its story.
@@ -103,6 +112,7 @@ impl<'m, F: Format> Driver<'m, F> {
             Err(DriverError::Machine(error)) => return Err(error),
             Err(error) => self.problem(format!("the scenario stopped: {error}")),
         }
+        self.capture();
         self.add_pages_at_the_end();
 
         let Self { model, guest, mut story, .. } = self;
@@ -111,6 +121,9 @@ impl<'m, F: Format> Driver<'m, F> {
         story.table_bytes = model.most_table_bytes;
         story.problems.extend(model.problems);
         story.comparison = guest.map(|guest| guest.comparison);
+        if let Some(parting) = &mut story.parting {
+            parting.entry = parting.entry.min(story.timeline.len().saturating_sub(1));
+        }
         Ok(story)
     }
 
@@ -135,6 +148,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When the system refuses.
     pub fn start(&mut self, regions: &[Region]) -> Result<Process, DriverError> {
+        self.capture();
         let list: Vec<_> = regions.iter().map(describe).collect();
         let name = self.next_process();
         let what = format!("starts: {}", list.join(", "));
@@ -151,6 +165,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When the system refuses.
     pub fn fork(&mut self, parent: Process) -> Result<Process, DriverError> {
+        self.capture();
         let name = self.next_process();
         let child = self.add_process(&Request::Fork(parent.space), name, None)?;
         self.did(Some(parent), format!("forks: {name}"));
@@ -162,6 +177,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When it has already ended.
     pub fn finish(&mut self, process: Process) -> Result<(), DriverError> {
+        self.capture();
         self.did(Some(process), "ends".into());
         self.remove(process)
     }
@@ -171,6 +187,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When the system refuses.
     pub fn map(&mut self, process: Process, region: Region) -> Result<(), DriverError> {
+        self.capture();
         self.request(&Request::Map(process.space, region)).map(drop)
     }
 
@@ -179,6 +196,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When there is no such region.
     pub fn unmap(&mut self, process: Process, address: u64) -> Result<(), DriverError> {
+        self.capture();
         self.request(&Request::Unmap(process.space, VirtAddr::new(address))).map(drop)
     }
 
@@ -192,6 +210,7 @@ impl<F: Format> Driver<'_, F> {
         address: u64,
         protection: Protection,
     ) -> Result<(), DriverError> {
+        self.capture();
         let address = VirtAddr::new(address);
         self.request(&Request::Protect(process.space, address, protection)).map(drop)
     }
@@ -201,6 +220,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When that would exceed the heap's limit.
     pub fn grow(&mut self, process: Process, heap: u64, pages: u64) -> Result<(), DriverError> {
+        self.capture();
         self.request(&Request::Grow(process.space, VirtAddr::new(heap), pages))?;
         self.did(Some(process), format!("asks for {pages} more pages of heap"));
         Ok(())
@@ -211,6 +231,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When the system refuses.
     pub fn object(&mut self, pages: u64, backing: Backing) -> Result<ObjectId, DriverError> {
+        self.capture();
         match self.request(&Request::Share(pages, backing))? {
             Completion::Object(object) => Ok(object),
             other => unreachable!("a request for a shared object returned {other:?}"),
@@ -223,7 +244,9 @@ impl<F: Format> Driver<'_, F> {
     /// When the store is full.
     pub fn reclaim(&mut self, frames: usize) -> Result<usize, DriverError> {
         let mut taken = 0;
+        self.capture();
         while taken < frames && self.request(&Request::Reclaim)? != Completion::Taken(None) {
+            self.capture();
             taken += 1;
         }
         Ok(taken)
@@ -252,6 +275,7 @@ impl<F: Format> Driver<'_, F> {
         programs: &[(Process, &str, &Program)],
     ) -> Result<bool, DriverError> {
         for (process, what, _) in programs {
+            self.capture();
             self.did(Some(*process), (*what).into());
         }
 
@@ -299,6 +323,7 @@ impl<F: Format> Driver<'_, F> {
         kind: AccessKind,
         address: u64,
     ) -> Result<Option<Invalid>, DriverError> {
+        self.capture();
         self.did(Some(process), format!("tries to {} {address:#x}", verb(kind)));
 
         let address = VirtAddr::new(address);
@@ -312,6 +337,7 @@ impl<F: Format> Driver<'_, F> {
         match outcome.endings[0] {
             Ending::Exited => Ok(None),
             Ending::Invalid(invalid) => {
+                self.capture();
                 self.did(Some(process), "is ended".into());
                 self.remove(process)?;
                 Ok(Some(invalid))
@@ -330,6 +356,7 @@ impl<F: Format> Driver<'_, F> {
 
     /// Marks the middle of the story: the map of pages shows where they are now and at the end.
     pub fn halfway(&mut self) {
+        self.capture();
         self.did(None, "(the map below calls this \"before\")".into());
         self.story.pages = self.page_rows(true);
     }
@@ -418,10 +445,39 @@ impl<F: Format> Driver<'_, F> {
         outcome: &RunOutcome,
         events: &[Event],
     ) -> Result<(), DriverError> {
-        if let Some(guest) = &mut self.guest {
-            guest.follow(&self.model, request, &ModelSnapshot { completion, outcome, events })?;
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        guest.follow(&self.model, request, &ModelSnapshot { completion, outcome, events })?;
+
+        if self.story.parting.is_none()
+            && let Some(divergence) = &guest.comparison.divergence
+        {
+            let machine = divergence.events.clone();
+            self.story.parting = Some(self.parting(request, &machine));
         }
         Ok(())
+    }
+
+    /// Where on the timeline the histories part at a request, in which the machine has these events.
+    fn parting(&self, request: &Request, events: &[Event]) -> Parting {
+        let from = self.events_from;
+        let machine = self.entries_of(events);
+        let software = &self.story.timeline[from..];
+
+        // Without another event it is the last of them that leaves other memory, or else what was asked for, which
+        // the story may tell only now.
+        let differs = |place: &usize| {
+            let of_software = software.get(*place).map(|entry| (entry.process, &entry.what));
+            of_software != machine.get(*place).map(|entry| (entry.process, &entry.what))
+        };
+        let place = (0..software.len().max(machine.len())).find(differs);
+        let is_told_later =
+            matches!(request, Request::Create | Request::Fork(_) | Request::Grow(..));
+        let entry = match place {
+            Some(place) => from + place.min(software.len().saturating_sub(1)),
+            None if is_told_later => from,
+            None => (from + software.len()).saturating_sub(1),
+        };
+        Parting { entry, from, machine }
     }
 
     /// The next letter; after the last one the letters start again.

@@ -5,6 +5,7 @@
 //! - [`program`]: what a process accesses, and which of the guest's programs does so;
 //! - `model`: the software side; `audit` checks it after every fault;
 //! - `guest_side`: the same system in the guest, on the machine's MMU;
+//! - [`page_map`]: where every page is, and what every frame is used for, at one step;
 //! - `compare` compares the two, and `diagnosis` says why they differ;
 //! - [`driver`] sends the same requests to both sides and keeps the [`story`], which `narration` writes;
 //! - `scripts`: the scenarios themselves; [`random`] performs many operations without a story.
@@ -18,6 +19,7 @@ mod error;
 mod guest_side;
 mod model;
 mod narration;
+pub mod page_map;
 pub mod program;
 pub mod random;
 mod scripts;
@@ -156,6 +158,10 @@ fn in_mode(
     }
 }
 
+/// The maximum number of rows of all page maps of a story: of processes, regions, pages, frames and slots. The
+/// longest shipped scenario takes a tenth.
+const MAX_MAP_ROWS: usize = 60_000;
+
 /// Runs a scenario with this number of frames, and records how it ended.
 fn narrate<F: Format>(
     scenario: Scenario,
@@ -170,6 +176,7 @@ fn narrate<F: Format>(
         Err(error) => unreachable!("every format can address this few frames: {error}"),
     };
 
+    driver.keep_maps(MAX_MAP_ROWS);
     let ended = play(&mut driver);
     driver.end(ended)
 }

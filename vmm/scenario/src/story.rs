@@ -1,5 +1,6 @@
 //! The story of a scenario: its timeline, where pages were, its claims, and what it cost.
 
+use super::page_map::{PageMap, PagePlace};
 use super::{Comparison, Scenario};
 use mmu_core::space::{AccessCounts, Decision, Region, SlotNumber, Statistics};
 use mmu_core::{AccessKind, Fault, PagingMode, PhysAddr, VirtAddr};
@@ -29,6 +30,19 @@ pub struct Story {
     pub frames: usize,
     /// How the machine compares, if there was one.
     pub comparison: Option<Comparison>,
+    /// Where on the timeline the machine's history parts from it, if it does.
+    pub parting: Option<Parting>,
+}
+
+/// Where two histories part.
+#[derive(Clone, Debug)]
+pub struct Parting {
+    /// The index of the first entry of the timeline that the machine does not have, or that leaves other memory there.
+    pub entry: usize,
+    /// The index of the first entry of the same request.
+    pub from: usize,
+    /// What the machine did instead, from there to the end of the request. It then ran no more.
+    pub machine: Vec<TimelineEntry>,
 }
 
 impl Story {
@@ -40,6 +54,20 @@ impl Story {
         divergence.is_none()
             && self.problems.is_empty()
             && self.claims.iter().all(|claim| claim.holds)
+    }
+}
+
+/// The comparison of single entries.
+impl Story {
+    /// Whether the machine has the entry of this index, too. `None` without a machine, and behind the place where
+    /// the histories part.
+    pub fn same(&self, index: usize) -> Option<bool> {
+        self.comparison.as_ref()?;
+        match &self.parting {
+            Some(parting) if index > parting.entry => None,
+            Some(parting) => Some(index < parting.entry),
+            None => Some(true),
+        }
     }
 }
 
@@ -59,10 +87,12 @@ pub struct TimelineEntry {
     pub process: Option<char>,
     /// What happened.
     pub what: Happened,
+    /// The page map when the next entry begins, or at the end. Without one, those before it were too many.
+    pub map: Option<Box<PageMap>>,
 }
 
 /// What happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
     /// What a process or the scenario did.
     Did(String),
@@ -103,15 +133,6 @@ pub struct PageRow {
     pub before: Option<PagePlace>,
     /// Where it was at the end.
     pub after: Option<PagePlace>,
-}
-
-/// Where a page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PagePlace {
-    /// In a frame, with this entry.
-    Frame(PhysAddr, u64),
-    /// In the store.
-    Slot(SlotNumber),
 }
 
 /// The verb for an access.

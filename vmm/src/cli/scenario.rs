@@ -3,7 +3,7 @@
 use super::failure::{Failure, print_error};
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::number::{parse_count, parse_seed};
-use super::output::finish;
+use super::output::{check_replaceable, finish, replace_file};
 use super::stop_flag::{goes_on, stop_flag};
 use crate::finding::known;
 use crate::report::document::VerdictWord;
@@ -16,6 +16,7 @@ use crate::walker::quirk::Quirks;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_machine::{Capabilities, Identity, MachineError};
 use mmu_core::PagingMode;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
@@ -44,6 +45,9 @@ pub(super) struct ScenarioArguments {
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
+    /// Write a page for a browser too: a player of the history, step by step
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     options: MachineArguments,
 }
@@ -73,6 +77,10 @@ impl ScenarioArguments {
         let ignored = of_random.into_iter().find(|(is_given, _)| *is_given && !is_random);
         if let Some((_, option)) = ignored {
             return Some((option, "is for random operations: expected `scenario random`"));
+        }
+
+        if self.html.is_some() && !matches!(self.name, Some(Asked::One(_))) {
+            return Some(("--html", "needs the name of one scenario"));
         }
 
         let of_run = [(self.machine.is_some(), "--machine"), (!self.mode.is_empty(), "--mode")];
@@ -157,6 +165,9 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
         return Ok(finish(arguments.json, ending, scenario::list_document, scenario::list));
     };
 
+    if let Some(path) = &arguments.html {
+        check_replaceable(path)?;
+    }
     let mut host = Host::open(arguments)?;
     let stop = stop_flag()?;
     let modes = host.modes(&arguments.mode)?;
@@ -206,6 +217,9 @@ fn run_stories(
         why_none: &host.why_none,
     };
     let verdict = verdict(stories.iter().all(Story::passed), stop);
+    if let Some(path) = &arguments.html {
+        replace_file(path, scenario::page(&narrated))?;
+    }
     Ok(finish(
         arguments.json,
         verdict.into(),

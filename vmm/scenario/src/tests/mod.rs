@@ -1,5 +1,7 @@
 //! Every scenario in every mode, and systems without one of their safeguards, in software.
 
+mod page_maps;
+
 use super::*;
 use mmu_core::PagingMode::{Bits32, FiveLevel, FourLevel, Pae};
 use random::{operations, play, shrink};
