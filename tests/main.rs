@@ -67,6 +67,7 @@ mod rules;
 mod saved_frame;
 mod saved_rip;
 mod scenario;
+mod scenario_files;
 mod scenario_machines;
 mod scenario_pages;
 mod sequences;

@@ -47,9 +47,11 @@ fn expected_frame(map: &Value, number: &str) -> Value {
 fn assert_frames(shown: &Value, map: &Value, frames: u64) {
     let cells = list(&shown["frames"]);
     assert_eq!(cells.len() as u64, frames);
+    let free = cells.iter().filter(|cell| classes_of(cell).contains(&"free")).count();
+    assert_eq!(free as u64, support::count(map, "free_frames"));
     for cell in cells {
         let number = text(&cell["frame"]);
-        let classes = letters_of_classes(cell);
+        let classes = classes_of(cell);
         let expected = expected_frame(map, number);
         if expected.is_null() {
             assert!(classes.contains(&"free"), "{cell}");
@@ -64,7 +66,7 @@ fn assert_frames(shown: &Value, map: &Value, frames: u64) {
     }
 }
 
-fn letters_of_classes(cell: &Value) -> Vec<&str> {
+fn classes_of(cell: &Value) -> Vec<&str> {
     list(&cell["classes"]).iter().map(text).collect()
 }
 

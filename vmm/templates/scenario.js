@@ -47,7 +47,7 @@ function choose(index) {
   stop();
   story = stories[index];
   histories.forEach((history, place) => { history.hidden = place !== index; });
-  rows = [...histories[index].querySelectorAll("tbody tr")];
+  rows = [...histories[index].querySelectorAll(".rows tbody tr")];
   byId("mode").selectedIndex = index;
   byId("slider").max = rows.length - 1;
   drawStrip();

@@ -1,21 +1,20 @@
 //! The driver: the processes of a scenario, which live in software and, where there is a machine, in
 //! the guest as well. Everything a scenario does is a request that both sides execute.
 
+use super::Setting;
 use super::compare::ModelSnapshot;
 use super::error::DriverError;
 use super::guest_side::GuestSystem;
-use super::model::{MAX_FRAMES, MAX_SLOTS, Model, RunOutcome};
-use super::page_map::PagePlace;
+use super::model::{MAX_SLOTS, Model, RunOutcome};
 use super::program::{Program, ProgramStep};
-use super::story::{Claim, PageRow, Parting, Story, describe, verb};
-use super::{Scenario, Setting};
+use super::story::{PageRow, Parting, Story, describe, verb};
 use crosswalk_guest::layout::{OWN_TABLE_FRAMES, OWN_TABLES};
 use crosswalk_guest::system::{Completion, Ending, ProgramRun, Request, Residence};
 use crosswalk_machine::MachineError;
-use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use mmu_core::memory::{TableMemory, TableMemoryMut};
 use mmu_core::space::{
-    AccessCounts, Backing, Event, Invalid, ObjectId, PAGE_BYTES, PageState, Protection, Region,
-    Safeguards, Settings, SpaceError, SpaceId, System,
+    Backing, Event, Invalid, ObjectId, PAGE_BYTES, Protection, Region, Safeguards, Settings,
+    SpaceError, SpaceId,
 };
 use mmu_core::x86::format::Format;
 use mmu_core::{AccessKind, Features, PagingMode, PhysAddr, VirtAddr};
@@ -49,7 +48,8 @@ impl<'m, F: Format> Driver<'m, F> {
     /// # Errors
     /// When the machine dies, or a frame lies above the addresses that the format can hold.
     pub fn new(
-        scenario: Scenario,
+        name: &str,
+        shows: &str,
         frames: usize,
         setting: Setting,
         guest: Option<GuestSystem<'m>>,
@@ -77,7 +77,8 @@ impl<'m, F: Format> Driver<'m, F> {
         }
 
         let story = Story {
-            scenario,
+            name: name.to_owned(),
+            shows: shows.to_owned(),
             mode: F::MODE,
             timeline: Vec::new(),
             pages: Vec::new(),
@@ -347,88 +348,14 @@ impl<F: Format> Driver<'_, F> {
     }
 }
 
-/// What a scenario says and asks.
+/// How both sides execute a request.
 impl<F: Format> Driver<'_, F> {
-    /// Records a claim, and whether it holds.
-    pub fn claim(&mut self, holds: bool, claim: impl Into<String>) {
-        self.story.claims.push(Claim { claim: claim.into(), holds });
-    }
-
-    /// Marks the middle of the story: the map of pages shows where they are now and at the end.
-    pub fn halfway(&mut self) {
-        self.capture();
-        self.did(None, "(the map below calls this \"before\")".into());
-        self.story.pages = self.page_rows(true);
-    }
-
-    /// Records a problem.
-    pub fn problem(&mut self, problem: String) {
-        self.model.problem(problem);
-    }
-
-    /// Whether entries can forbid fetches. Entries of 4 bytes cannot, and a processor may lack the
-    /// feature.
-    pub fn has_execute_disable(&self) -> bool {
-        let features = self.mmu().regime().profile.features;
-        F::ENTRY_BYTES == 8 && features.contains(Features::NX)
-    }
-
-    /// The system in software.
-    pub fn system(&self) -> &System<F, MAX_FRAMES, MAX_SLOTS> {
-        &self.model.system
-    }
-
-    /// The memory of the software.
-    pub fn memory(&self) -> &impl TableMemory<Error = OutsideMemory> {
-        &self.model.computer
-    }
-
-    /// The MMU beneath the caches.
-    pub fn mmu(&self) -> &mmu_core::Mmu<F> {
-        self.model.computer.mmu().mmu()
-    }
-
-    /// What the accesses so far have cost.
-    pub fn accesses(&self) -> &AccessCounts {
-        self.model.computer.counts()
-    }
-
-    /// Bytes of the tables of all processes.
-    pub fn table_bytes(&self) -> u64 {
-        self.model.table_bytes()
-    }
-
-    /// The frame of a page, if the page is in memory.
-    ///
-    /// # Errors
-    /// When there is no such process.
-    pub fn frame(&self, process: Process, page: u64) -> Result<Option<PhysAddr>, DriverError> {
-        let start = VirtAddr::new(page);
-        let end = VirtAddr::new(page + PAGE_BYTES);
-        let found = self.system().next_page(self.memory(), process.space, start, end)?;
-
-        Ok(match found {
-            Some((_, PageState::InFrame(frame))) => Some(frame),
-            _ => None,
-        })
-    }
-
-    /// The number of frames that hold pages of a process.
-    pub fn frames_of(&self, process: Process) -> usize {
-        let rows = self.page_rows(false);
-        let mine = rows.iter().filter(|row| row.process == process.name);
-        mine.filter(|row| matches!(row.after, Some(PagePlace::Frame(..)))).count()
-    }
-
     /// The first problem so far, if there is one.
     pub(super) fn wrong(&self) -> Option<String> {
         let divergence = self.guest.as_ref().and_then(|guest| guest.comparison.divergence.as_ref());
         self.model.problems.first().cloned().or_else(|| divergence.map(ToString::to_string))
     }
-}
 
-/// How both sides execute a request.
-impl<F: Format> Driver<'_, F> {
     /// Has both sides execute a request.
     pub(super) fn request(&mut self, request: &Request) -> Result<Completion, DriverError> {
         let completion = self.model.execute(request);

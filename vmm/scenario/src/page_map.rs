@@ -146,6 +146,11 @@ impl PageMap {
         self.range.0
     }
 
+    /// The number of frames that are free.
+    pub const fn free_frames(&self) -> usize {
+        self.range.1.saturating_sub(self.frames.len())
+    }
+
     /// A frame, if it is in use.
     pub fn frame(&self, frame: PhysAddr) -> Option<&MappedFrame> {
         self.frames.iter().find(|known| known.frame == frame)

@@ -1,15 +1,17 @@
 //! The story of a scenario: its timeline, where pages were, its claims, and what it cost.
 
+use super::Comparison;
 use super::page_map::{PageMap, PagePlace};
-use super::{Comparison, Scenario};
 use mmu_core::space::{AccessCounts, Decision, Region, SlotNumber, Statistics};
 use mmu_core::{AccessKind, Fault, PagingMode, PhysAddr, VirtAddr};
 
 /// A scenario that was run.
 #[derive(Clone, Debug)]
 pub struct Story {
-    /// The scenario.
-    pub scenario: Scenario,
+    /// The name of the scenario.
+    pub name: String,
+    /// What it shows, as a sentence without a full stop.
+    pub shows: String,
     /// The paging mode.
     pub mode: PagingMode,
     /// What happened, in request.

@@ -3,29 +3,34 @@
 use crate::driver::{Driver, Process};
 use crate::page_map::{FrameContent, MappedFrame, PageMap, PagePlace};
 use crate::program::{calls, check, fill};
-use crate::scripts::isolation::{DATA, HEAP, STACK_TOP, data, heap};
 use crate::story::Happened;
-use crate::{MAX_MAP_ROWS, Scenario, Setting};
+use crate::{MAX_MAP_ROWS, Setting};
 use crosswalk_guest::system::{Completion, Request};
 use mmu_core::VirtAddr;
-use mmu_core::space::{Backing, Protection, Region, RegionKind};
+use mmu_core::space::{Backing, Protection, Region, RegionKind, SlotNumber};
 use mmu_core::x86::format::{Format, FourLevel};
+
+const DATA: u64 = 0x8050_0000;
+const HEAP: u64 = 0x8060_0000;
+const STACK_TOP: u64 = 0x8080_0000;
 
 /// A driver that keeps maps, with 40 frames.
 fn driver_with_maps() -> Driver<'static, FourLevel> {
-    let scenario = Scenario { name: "test", shows: "" };
     let mut driver =
-        Driver::new(scenario, 40, Setting::new(FourLevel::MODE), None).expect("few frames");
+        Driver::new("test", "", 40, Setting::new(FourLevel::MODE), None).expect("few frames");
     driver.keep_maps(MAX_MAP_ROWS);
     driver
 }
 
 /// A process with pages of its own, of an image and of a shared object, and its child, which copied some.
 fn parent_and_child(driver: &mut Driver<'_, FourLevel>) -> [Process; 2] {
+    let heap = Region::heap(VirtAddr::new(HEAP), 4, 4);
+    let data = Region::new(RegionKind::Data, VirtAddr::new(DATA), 3, Protection::DATA)
+        .from_backing(Backing::Image(SlotNumber(2)));
     let object = Backing::Object(driver.object(2, Backing::Zero).unwrap());
     let at = VirtAddr::new(0x8070_0000);
     let shared = Region::new(RegionKind::Shared, at, 2, Protection::DATA).from_backing(object);
-    let parent = driver.start(&[heap(4), data(3, Protection::DATA), shared]).unwrap();
+    let parent = driver.start(&[heap, data, shared]).unwrap();
     for (start, pages) in [(HEAP, 4), (DATA, 1), (at.get(), 2)] {
         driver.run(parent, "fills", &fill(start, pages, 0xa)).unwrap();
     }

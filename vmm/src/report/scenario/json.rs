@@ -91,9 +91,9 @@ pub(super) struct ComparedMachineJson<'r> {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct StoryJson<'r> {
     /// The name of the scenario.
-    name: &'static str,
+    name: &'r str,
     /// What it shows.
-    shows: &'static str,
+    shows: &'r str,
     /// The paging mode.
     mode: &'static str,
     /// How the machine compares; null if there was none.
@@ -327,7 +327,8 @@ struct TlbCountsJson {
 
 /// The list of scenarios.
 pub fn list_document() -> impl Document {
-    let list = SCENARIOS.iter().map(|known| ScenarioJson { name: known.name, shows: known.shows });
+    let list =
+        SCENARIOS.iter().map(|known| ScenarioJson { name: &known.name, shows: &known.shows });
     ScenarioListDocument { scenarios: list.collect() }
 }
 
@@ -400,8 +401,8 @@ fn story_comparison_json<'r>(story: &'r Story, comparison: &'r Comparison) -> Co
 
 fn story_json(story: &Story) -> StoryJson<'_> {
     StoryJson {
-        name: story.scenario.name,
-        shows: story.scenario.shows,
+        name: &story.name,
+        shows: &story.shows,
         mode: story.mode.name(),
         comparison: story.comparison.as_ref().map(|known| story_comparison_json(story, known)),
         passed: story.passed(),

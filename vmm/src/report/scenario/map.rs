@@ -16,6 +16,8 @@ pub(super) struct PageMapJson {
     processes: Vec<ProcessJson>,
     /// The frames in use, lowest first; all others are free.
     frames: Vec<FrameJson>,
+    /// The number of frames that are free.
+    free_frames: Count,
     /// The slots of the store that something refers to.
     store: Vec<SlotJson>,
     /// The number of frames that tables take, of all processes.
@@ -126,6 +128,7 @@ pub(super) fn map_json(map: &PageMap) -> PageMapJson {
     PageMapJson {
         processes: map.processes.iter().map(process_json).collect(),
         frames: map.frames.iter().map(frame_json).collect(),
+        free_frames: map.free_frames().into(),
         store: map.slots.iter().copied().map(slot_json).collect(),
         table_frames: map.frames.iter().filter(is_table).count().into(),
         hand: map.hand.to_string(),

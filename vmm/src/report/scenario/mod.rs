@@ -53,7 +53,7 @@ impl NarratedScenarios<'_> {
 /// The list of scenarios.
 pub fn list() -> String {
     let mut text = String::new();
-    for scenario in SCENARIOS {
+    for scenario in SCENARIOS.iter() {
         line(&mut text, &format!("{}: {}", scenario.name, scenario.shows));
     }
     text.push_str(

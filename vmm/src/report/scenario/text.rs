@@ -89,9 +89,9 @@ pub(super) fn compared(text: &mut String, comparison: &Comparison) {
 
 /// The name of the scenario, what it shows, and whether it passed.
 fn heading(text: &mut String, story: &Story) {
-    let Story { scenario, mode, .. } = story;
+    let Story { name, shows, mode, .. } = story;
     let ended = if story.passed() { "passed" } else { "FAILED" };
-    line(text, &format!("{}: {}", scenario.name, scenario.shows));
+    line(text, &format!("{name}: {shows}"));
     line(text, &format!("{mode} tables, {} frames of 4 KiB: {ended}", story.frames));
     text.push('\n');
 }
@@ -146,7 +146,7 @@ fn pages(text: &mut String, story: &Story) {
 }
 
 /// `0x9000 RW US A D`, `slot 3`.
-fn place_name(mode: PagingMode, place: Option<PagePlace>) -> String {
+pub(super) fn place_name(mode: PagingMode, place: Option<PagePlace>) -> String {
     match place {
         None => "-".into(),
         Some(PagePlace::Slot(slot)) => format!("slot {}", slot.0),

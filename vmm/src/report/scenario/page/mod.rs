@@ -4,9 +4,9 @@ mod data;
 
 use super::NarratedScenarios;
 use super::explanation::explanation;
-use super::text::words;
+use super::text::{place_name, words};
 use crate::report::style::number::numbered;
-use crate::scenario::story::{Claim, Happened, Story, TimelineEntry};
+use crate::scenario::story::{Claim, Happened, PageRow, Story, TimelineEntry};
 use askama::Template;
 use crosswalk_machine::Identity;
 use data::StoryData;
@@ -14,6 +14,9 @@ use mmu_core::{PhysAddr, VirtAddr};
 
 /// The maximum number of entries of one history that a page has.
 const MAX_ENTRIES: usize = 1_000;
+
+/// The maximum number of pages in the table at the end of a history.
+const MAX_PAGES: usize = 200;
 
 /// The maximum number of bytes that the maps of all histories take on a page. With them it is below 1 MB.
 const MAX_MAP_BYTES: usize = 400_000;
@@ -42,6 +45,16 @@ struct History {
     claims: Vec<Claim>,
     problems: Vec<String>,
     rows: Vec<Row>,
+    pages: Vec<PageLine>,
+}
+
+/// Where a page was in the middle, and at the end.
+struct PageLine {
+    process: char,
+    region: &'static str,
+    page: String,
+    before: String,
+    after: String,
 }
 
 /// A step of a history.
@@ -76,8 +89,8 @@ pub fn page(narrated: &NarratedScenarios<'_>) -> String {
         .collect();
 
     let page = ScenarioPage {
-        name: first.map_or("", |story| story.scenario.name),
-        shows: first.map_or("", |story| story.scenario.shows),
+        name: first.map_or("", |story| &story.name),
+        shows: first.map_or("", |story| &story.shows),
         verdict: match failed {
             0 => "passed: every claim holds".into(),
             _ if stories.len() == 1 => "FAILED".into(),
@@ -128,6 +141,17 @@ fn history(story: &Story, steps: usize, machine: &str) -> History {
         claims: story.claims.clone(),
         problems: story.problems.clone(),
         rows: (0..steps).map(|index| row(story, index)).collect(),
+        pages: story.pages.iter().take(MAX_PAGES).map(|row| page_line(story, row)).collect(),
+    }
+}
+
+fn page_line(story: &Story, row: &PageRow) -> PageLine {
+    PageLine {
+        process: row.process,
+        region: row.region,
+        page: row.page.to_string(),
+        before: place_name(story.mode, row.before),
+        after: place_name(story.mode, row.after),
     }
 }
 
@@ -136,7 +160,7 @@ fn row(story: &Story, index: usize) -> Row {
     let (sign, machine) = beside(story, index);
     Row {
         process: entry.process.map_or_else(String::new, String::from),
-        words: words(&entry.what),
+        words: shown(&entry.what),
         about: explanation(&entry.what),
         class: class(&entry.what),
         machine,
@@ -146,7 +170,7 @@ fn row(story: &Story, index: usize) -> Row {
 
 /// Whether the machine has an entry, too, and what it has there.
 fn beside(story: &Story, index: usize) -> (&'static str, Vec<String>) {
-    let here = words(&story.timeline[index].what);
+    let here = shown(&story.timeline[index].what);
     let parting = match (story.same(index), &story.parting) {
         (Some(true), _) => return ("=", vec![here]),
         (Some(false), Some(parting)) => parting,
@@ -154,7 +178,7 @@ fn beside(story: &Story, index: usize) -> (&'static str, Vec<String>) {
     };
 
     let machine = parting.machine.iter().skip(index.saturating_sub(parting.from));
-    let machine: Vec<_> = machine.map(|entry| words(&entry.what)).collect();
+    let machine: Vec<_> = machine.map(|entry| shown(&entry.what)).collect();
     let sentences = match machine.first() {
         // What was asked for is the same, or so are the events; what they left in memory is not.
         None if matches!(story.timeline[index].what, Happened::Did(_)) => {
@@ -165,6 +189,11 @@ fn beside(story: &Story, index: usize) -> (&'static str, Vec<String>) {
         Some(_) => machine,
     };
     ("\u{2260}", sentences)
+}
+
+/// The words of an entry, with an arrow that stays with its address.
+fn shown(what: &Happened) -> String {
+    words(what).replace(" -> ", " \u{2192}\u{a0}")
 }
 
 /// What kind of step it is, for its colour and its sign.
