@@ -102,7 +102,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         }
 
         let mut stray = None;
-        tables.for_each_table(memory, &mut |table| {
+        tables.for_each_table(memory, &mut |_, table| {
             if self.frames.get(table).map(|frame| frame.usage) != Some(FrameUse::Table(id)) {
                 stray = Some(table);
             }

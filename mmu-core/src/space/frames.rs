@@ -141,6 +141,11 @@ impl<const N: usize> Frames<N> {
         numbered.filter_map(|(number, frame)| Some((self.address(number), frame.as_ref()?)))
     }
 
+    /// The first frame.
+    pub const fn first(&self) -> PhysAddr {
+        self.first
+    }
+
     /// Whether this is one of the frames, free or not.
     pub(super) fn is_one_of(&self, frame: PhysAddr) -> bool {
         self.number(frame).is_some()

@@ -10,7 +10,7 @@ use super::system::System;
 use super::tables::{LeafEntry, PageState, SpaceTables};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::x86::format::Format;
+use crate::x86::format::{Format, Level};
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
     /// The address spaces, lowest number first.
@@ -79,6 +79,26 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(path.into_iter().map(|step| step.at))
     }
 
+    /// Calls `visit` with every table of a space and its level: those below the root, lower levels first,
+    /// then each frame of the root.
+    ///
+    /// # Errors
+    /// When there is no such space, or a table is outside memory.
+    pub fn for_each_table<M: TableMemory<Error = OutsideMemory>>(
+        &self,
+        memory: &M,
+        space: SpaceId,
+        mut visit: impl FnMut(&'static Level, PhysAddr),
+    ) -> Result<(), SpaceError> {
+        let tables = self.space(space)?.tables;
+        tables.for_each_table(memory, &mut visit)?;
+
+        for frame in tables.root_frames() {
+            visit(&F::LEVELS[0], frame);
+        }
+        Ok(())
+    }
+
     /// The number of frames that the tables of a space take.
     pub fn table_frames(&self, space: SpaceId) -> usize {
         let is_table = |frame: &FrameUse| *frame == FrameUse::Table(space);
@@ -88,6 +108,11 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     /// The frames.
     pub const fn frames(&self) -> &Frames<FRAMES> {
         &self.frames
+    }
+
+    /// The frame at the clock's hand: the first that the next [`reclaim`](Self::reclaim) looks at.
+    pub const fn clock_hand(&self) -> PhysAddr {
+        self.frames.address(self.hand)
     }
 
     /// The slots of the store.

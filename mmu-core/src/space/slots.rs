@@ -62,6 +62,19 @@ impl<const N: usize> Slots<N> {
         self.references.get(slot.0 as usize).copied().unwrap_or(0)
     }
 
+    /// Every slot with references, and their number, lowest slot first.
+    pub fn iter(&self) -> impl Iterator<Item = (SlotNumber, u16)> {
+        let counted = (0..self.count).zip(&self.references);
+        counted
+            .filter(|(_, references)| **references > 0)
+            .map(|(slot, count)| (SlotNumber(slot), *count))
+    }
+
+    /// Whether a slot holds an image, which is never written.
+    pub const fn is_image(&self, slot: SlotNumber) -> bool {
+        slot.0 < self.images
+    }
+
     /// Whether a frame may be written to the slot that it came from, because nothing else refers to
     /// the slot.
     pub(super) fn may_be_written(&self, slot: SlotNumber) -> bool {

@@ -51,7 +51,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         }
 
         let tables = self.space(space)?.tables;
-        tables.for_each_table(env, &mut |table| {
+        tables.for_each_table(env, &mut |_, table| {
             self.frames.release(table);
         })?;
         for frame in tables.root_frames() {

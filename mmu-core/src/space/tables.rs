@@ -230,11 +230,11 @@ impl<F: Format> SpaceTables<F> {
         Ok(())
     }
 
-    /// Calls `visit` with every table below the root, lower levels first.
+    /// Calls `visit` with every table below the root and its level, lower levels first.
     pub(super) fn for_each_table<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         self,
         memory: &M,
-        visit: &mut impl FnMut(PhysAddr),
+        visit: &mut impl FnMut(&'static Level, PhysAddr),
     ) -> Result<(), OutsideMemory> {
         match Cursor::at_root(self.root) {
             Some(root) => Self::visit_below(root, memory, visit),
@@ -245,7 +245,7 @@ impl<F: Format> SpaceTables<F> {
     fn visit_below<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         cursor: Cursor<F>,
         memory: &M,
-        visit: &mut impl FnMut(PhysAddr),
+        visit: &mut impl FnMut(&'static Level, PhysAddr),
     ) -> Result<(), OutsideMemory> {
         if cursor.is_last() {
             return Ok(());
@@ -260,7 +260,7 @@ impl<F: Format> SpaceTables<F> {
                 && let Some(below) = cursor.below(table)
             {
                 Self::visit_below(below, memory, visit)?;
-                visit(table);
+                visit(below.level(), table);
             }
         }
         Ok(())

@@ -25,6 +25,8 @@ mod protocol;
 mod reader;
 #[cfg(feature = "program")]
 mod scenario;
+#[cfg(feature = "program")]
+mod scenario_file;
 mod walk;
 
 pub use answer::answer;
@@ -37,7 +39,7 @@ pub use walk::walk;
 #[cfg(feature = "program")]
 pub use {
     corpus::corpus, image::image, journal::journal, known_findings::known_findings, log::log,
-    protocol::protocol, scenario::scenario,
+    protocol::protocol, scenario::scenario, scenario_file::scenario_file,
 };
 
 /// What a target does with an input.
@@ -64,6 +66,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("protocol", protocol),
     #[cfg(feature = "program")]
     ("scenario", scenario),
+    #[cfg(feature = "program")]
+    ("scenario_file", scenario_file),
     ("walk", walk),
 ];
 

@@ -20,7 +20,7 @@ thread_local! {
 pub fn scenario(input: &[u8]) {
     MACHINE.with_borrow_mut(|machine| {
         let mut input = Reader::new(input);
-        let names = SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>();
+        let names = SCENARIOS.iter().map(|scenario| scenario.name.as_str()).collect::<Vec<_>>();
         let name = input.pick(&names);
         let mode = input.pick(&PagingMode::ALL[1..]);
         machine.script = input.rest().to_vec();

@@ -1,20 +1,20 @@
 //! The driver: the processes of a scenario, which live in software and, where there is a machine, in
 //! the guest as well. Everything a scenario does is a request that both sides execute.
 
+use super::Setting;
 use super::compare::ModelSnapshot;
 use super::error::DriverError;
 use super::guest_side::GuestSystem;
-use super::model::{MAX_FRAMES, MAX_SLOTS, Model, RunOutcome};
+use super::model::{MAX_SLOTS, Model, RunOutcome};
 use super::program::{Program, ProgramStep};
-use super::story::{Claim, PagePlace, PageRow, Story, describe, verb};
-use super::{Scenario, Setting};
+use super::story::{PageRow, Parting, Story, describe, verb};
 use crosswalk_guest::layout::{OWN_TABLE_FRAMES, OWN_TABLES};
 use crosswalk_guest::system::{Completion, Ending, ProgramRun, Request, Residence};
 use crosswalk_machine::MachineError;
-use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use mmu_core::memory::{TableMemory, TableMemoryMut};
 use mmu_core::space::{
-    AccessCounts, Backing, Event, Invalid, ObjectId, PAGE_BYTES, PageState, Protection, Region,
-    Safeguards, Settings, SpaceError, SpaceId, System,
+    Backing, Event, Invalid, ObjectId, PAGE_BYTES, Protection, Region, Safeguards, Settings,
+    SpaceError, SpaceId,
 };
 use mmu_core::x86::format::Format;
 use mmu_core::{AccessKind, Features, PagingMode, PhysAddr, VirtAddr};
@@ -37,6 +37,8 @@ pub struct Driver<'m, F: Format> {
     guest: Option<GuestSystem<'m>>,
     pub(super) story: Story,
     next_name: char,
+    /// The number of entries that the timeline had before the events of the last request.
+    pub(super) events_from: usize,
 }
 
 /// Starting and ending.
@@ -46,7 +48,8 @@ impl<'m, F: Format> Driver<'m, F> {
     /// # Errors
     /// When the machine dies, or a frame lies above the addresses that the format can hold.
     pub fn new(
-        scenario: Scenario,
+        name: &str,
+        shows: &str,
         frames: usize,
         setting: Setting,
         guest: Option<GuestSystem<'m>>,
@@ -74,7 +77,8 @@ impl<'m, F: Format> Driver<'m, F> {
         }
 
         let story = Story {
-            scenario,
+            name: name.to_owned(),
+            shows: shows.to_owned(),
             mode: F::MODE,
             timeline: Vec::new(),
             pages: Vec::new(),
@@ -85,12 +89,18 @@ impl<'m, F: Format> Driver<'m, F> {
             table_bytes: 0,
             frames,
             comparison: None,
+            parting: None,
         };
-        let mut driver = Self { model, guest, story, next_name: 'A' };
+        let mut driver = Self { model, guest, story, next_name: 'A', events_from: 0 };
 
         let on_machine = begin(setting.machine_safeguards);
         driver.follow(&on_machine, Ok(Completion::Done), &RunOutcome::default(), &[])?;
         Ok(driver)
+    }
+
+    /// Keeps a page map for every entry of the timeline, as long as their rows are no more than this.
+    pub(super) fn keep_maps(&mut self, rows: usize) {
+        self.model.rows_left = rows;
     }
 
     /// Ends the scenario and returns its story.
@@ -103,6 +113,7 @@ impl<'m, F: Format> Driver<'m, F> {
             Err(DriverError::Machine(error)) => return Err(error),
             Err(error) => self.problem(format!("the scenario stopped: {error}")),
         }
+        self.capture();
         self.add_pages_at_the_end();
 
         let Self { model, guest, mut story, .. } = self;
@@ -111,6 +122,9 @@ impl<'m, F: Format> Driver<'m, F> {
         story.table_bytes = model.most_table_bytes;
         story.problems.extend(model.problems);
         story.comparison = guest.map(|guest| guest.comparison);
+        if let Some(parting) = &mut story.parting {
+            parting.entry = parting.entry.min(story.timeline.len().saturating_sub(1));
+        }
         Ok(story)
     }
 
@@ -135,6 +149,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When the system refuses.
     pub fn start(&mut self, regions: &[Region]) -> Result<Process, DriverError> {
+        self.capture();
         let list: Vec<_> = regions.iter().map(describe).collect();
         let name = self.next_process();
         let what = format!("starts: {}", list.join(", "));
@@ -151,6 +166,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When the system refuses.
     pub fn fork(&mut self, parent: Process) -> Result<Process, DriverError> {
+        self.capture();
         let name = self.next_process();
         let child = self.add_process(&Request::Fork(parent.space), name, None)?;
         self.did(Some(parent), format!("forks: {name}"));
@@ -162,6 +178,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When it has already ended.
     pub fn finish(&mut self, process: Process) -> Result<(), DriverError> {
+        self.capture();
         self.did(Some(process), "ends".into());
         self.remove(process)
     }
@@ -171,6 +188,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When the system refuses.
     pub fn map(&mut self, process: Process, region: Region) -> Result<(), DriverError> {
+        self.capture();
         self.request(&Request::Map(process.space, region)).map(drop)
     }
 
@@ -179,6 +197,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When there is no such region.
     pub fn unmap(&mut self, process: Process, address: u64) -> Result<(), DriverError> {
+        self.capture();
         self.request(&Request::Unmap(process.space, VirtAddr::new(address))).map(drop)
     }
 
@@ -192,6 +211,7 @@ impl<F: Format> Driver<'_, F> {
         address: u64,
         protection: Protection,
     ) -> Result<(), DriverError> {
+        self.capture();
         let address = VirtAddr::new(address);
         self.request(&Request::Protect(process.space, address, protection)).map(drop)
     }
@@ -201,6 +221,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When that would exceed the heap's limit.
     pub fn grow(&mut self, process: Process, heap: u64, pages: u64) -> Result<(), DriverError> {
+        self.capture();
         self.request(&Request::Grow(process.space, VirtAddr::new(heap), pages))?;
         self.did(Some(process), format!("asks for {pages} more pages of heap"));
         Ok(())
@@ -211,6 +232,7 @@ impl<F: Format> Driver<'_, F> {
     /// # Errors
     /// When the system refuses.
     pub fn object(&mut self, pages: u64, backing: Backing) -> Result<ObjectId, DriverError> {
+        self.capture();
         match self.request(&Request::Share(pages, backing))? {
             Completion::Object(object) => Ok(object),
             other => unreachable!("a request for a shared object returned {other:?}"),
@@ -223,7 +245,9 @@ impl<F: Format> Driver<'_, F> {
     /// When the store is full.
     pub fn reclaim(&mut self, frames: usize) -> Result<usize, DriverError> {
         let mut taken = 0;
+        self.capture();
         while taken < frames && self.request(&Request::Reclaim)? != Completion::Taken(None) {
+            self.capture();
             taken += 1;
         }
         Ok(taken)
@@ -252,6 +276,7 @@ impl<F: Format> Driver<'_, F> {
         programs: &[(Process, &str, &Program)],
     ) -> Result<bool, DriverError> {
         for (process, what, _) in programs {
+            self.capture();
             self.did(Some(*process), (*what).into());
         }
 
@@ -299,6 +324,7 @@ impl<F: Format> Driver<'_, F> {
         kind: AccessKind,
         address: u64,
     ) -> Result<Option<Invalid>, DriverError> {
+        self.capture();
         self.did(Some(process), format!("tries to {} {address:#x}", verb(kind)));
 
         let address = VirtAddr::new(address);
@@ -312,6 +338,7 @@ impl<F: Format> Driver<'_, F> {
         match outcome.endings[0] {
             Ending::Exited => Ok(None),
             Ending::Invalid(invalid) => {
+                self.capture();
                 self.did(Some(process), "is ended".into());
                 self.remove(process)?;
                 Ok(Some(invalid))
@@ -321,87 +348,14 @@ impl<F: Format> Driver<'_, F> {
     }
 }
 
-/// What a scenario says and asks.
+/// How both sides execute a request.
 impl<F: Format> Driver<'_, F> {
-    /// Records a claim, and whether it holds.
-    pub fn claim(&mut self, holds: bool, claim: impl Into<String>) {
-        self.story.claims.push(Claim { claim: claim.into(), holds });
-    }
-
-    /// Marks the middle of the story: the map of pages shows where they are now and at the end.
-    pub fn halfway(&mut self) {
-        self.did(None, "(the map below calls this \"before\")".into());
-        self.story.pages = self.page_rows(true);
-    }
-
-    /// Records a problem.
-    pub fn problem(&mut self, problem: String) {
-        self.model.problem(problem);
-    }
-
-    /// Whether entries can forbid fetches. Entries of 4 bytes cannot, and a processor may lack the
-    /// feature.
-    pub fn has_execute_disable(&self) -> bool {
-        let features = self.mmu().regime().profile.features;
-        F::ENTRY_BYTES == 8 && features.contains(Features::NX)
-    }
-
-    /// The system in software.
-    pub fn system(&self) -> &System<F, MAX_FRAMES, MAX_SLOTS> {
-        &self.model.system
-    }
-
-    /// The memory of the software.
-    pub fn memory(&self) -> &impl TableMemory<Error = OutsideMemory> {
-        &self.model.computer
-    }
-
-    /// The MMU beneath the caches.
-    pub fn mmu(&self) -> &mmu_core::Mmu<F> {
-        self.model.computer.mmu().mmu()
-    }
-
-    /// What the accesses so far have cost.
-    pub fn accesses(&self) -> &AccessCounts {
-        self.model.computer.counts()
-    }
-
-    /// Bytes of the tables of all processes.
-    pub fn table_bytes(&self) -> u64 {
-        self.model.table_bytes()
-    }
-
-    /// The frame of a page, if the page is in memory.
-    ///
-    /// # Errors
-    /// When there is no such process.
-    pub fn frame(&self, process: Process, page: u64) -> Result<Option<PhysAddr>, DriverError> {
-        let start = VirtAddr::new(page);
-        let end = VirtAddr::new(page + PAGE_BYTES);
-        let found = self.system().next_page(self.memory(), process.space, start, end)?;
-
-        Ok(match found {
-            Some((_, PageState::InFrame(frame))) => Some(frame),
-            _ => None,
-        })
-    }
-
-    /// The number of frames that hold pages of a process.
-    pub fn frames_of(&self, process: Process) -> usize {
-        let rows = self.page_rows(false);
-        let mine = rows.iter().filter(|row| row.process == process.name);
-        mine.filter(|row| matches!(row.after, Some(PagePlace::Frame(..)))).count()
-    }
-
     /// The first problem so far, if there is one.
     pub(super) fn wrong(&self) -> Option<String> {
         let divergence = self.guest.as_ref().and_then(|guest| guest.comparison.divergence.as_ref());
         self.model.problems.first().cloned().or_else(|| divergence.map(ToString::to_string))
     }
-}
 
-/// How both sides execute a request.
-impl<F: Format> Driver<'_, F> {
     /// Has both sides execute a request.
     pub(super) fn request(&mut self, request: &Request) -> Result<Completion, DriverError> {
         let completion = self.model.execute(request);
@@ -418,10 +372,39 @@ impl<F: Format> Driver<'_, F> {
         outcome: &RunOutcome,
         events: &[Event],
     ) -> Result<(), DriverError> {
-        if let Some(guest) = &mut self.guest {
-            guest.follow(&self.model, request, &ModelSnapshot { completion, outcome, events })?;
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        guest.follow(&self.model, request, &ModelSnapshot { completion, outcome, events })?;
+
+        if self.story.parting.is_none()
+            && let Some(divergence) = &guest.comparison.divergence
+        {
+            let machine = divergence.events.clone();
+            self.story.parting = Some(self.parting(request, &machine));
         }
         Ok(())
+    }
+
+    /// Where on the timeline the histories part at a request, in which the machine has these events.
+    fn parting(&self, request: &Request, events: &[Event]) -> Parting {
+        let from = self.events_from;
+        let machine = self.entries_of(events);
+        let software = &self.story.timeline[from..];
+
+        // Without another event it is the last of them that leaves other memory, or else what was asked for, which
+        // the story may tell only now.
+        let differs = |place: &usize| {
+            let of_software = software.get(*place).map(|entry| (entry.process, &entry.what));
+            of_software != machine.get(*place).map(|entry| (entry.process, &entry.what))
+        };
+        let place = (0..software.len().max(machine.len())).find(differs);
+        let is_told_later =
+            matches!(request, Request::Create | Request::Fork(_) | Request::Grow(..));
+        let entry = match place {
+            Some(place) => from + place.min(software.len().saturating_sub(1)),
+            None if is_told_later => from,
+            None => (from + software.len()).saturating_sub(1),
+        };
+        Parting { entry, from, machine }
     }
 
     /// The next letter; after the last one the letters start again.

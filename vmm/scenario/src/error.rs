@@ -21,6 +21,12 @@ pub enum DriverError {
     /// A program did not run to its end.
     #[error("a program of {0} ended otherwise: {1:?}")]
     Ended(char, Ending),
+    /// A step is about a process that has ended.
+    #[error("{0} has ended")]
+    HasEnded(char),
+    /// The step of a file at this line stopped.
+    #[error("line {0}: {1}")]
+    AtLine(usize, Box<Self>),
     /// The machine died. The scenario itself has not failed.
     #[error("{0}")]
     Machine(#[from] MachineError),

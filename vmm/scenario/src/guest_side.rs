@@ -13,7 +13,7 @@ use crosswalk_guest::system::program::{GuestProgram, ScriptStep};
 use crosswalk_guest::system::{MAX_RUNS, ProgramRun, Request, Response, history};
 use crosswalk_machine::memory::GuestMemory;
 use crosswalk_machine::{GuestFailure, Identity, Machine, MachineError};
-use mmu_core::space::SpaceId;
+use mmu_core::space::{Event, SpaceId};
 use mmu_core::x86::format::Format;
 use mmu_core::{Features, PhysAddr};
 use std::collections::BTreeSet;
@@ -56,12 +56,14 @@ pub struct Divergence {
     pub differences: Vec<String>,
     /// Why, where it is known.
     pub cause: Option<String>,
+    /// The events of the request on the machine. It ends where words are no event.
+    pub events: Vec<Event>,
 }
 
 /// One line: the cause, or else the first difference.
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { request, differences, cause } = self;
+        let Self { request, differences, cause, .. } = self;
         let first = differences.first().map_or("", String::as_str);
         write!(f, "the histories part at order {request}: {}", cause.as_deref().unwrap_or(first))
     }
@@ -202,6 +204,7 @@ impl<'m> GuestSystem<'m> {
                 request: comparison.requests,
                 cause: cause(model, expected, seen, &compared),
                 differences: compared.differences,
+                events: seen.events.iter().map_while(history::from_words).collect(),
             });
         }
     }

@@ -5,44 +5,44 @@
 //! - [`program`]: what a process accesses, and which of the guest's programs does so;
 //! - `model`: the software side; `audit` checks it after every fault;
 //! - `guest_side`: the same system in the guest, on the machine's MMU;
+//! - [`page_map`]: where every page is, and what every frame is used for, at one step;
 //! - `compare` compares the two, and `diagnosis` says why they differ;
-//! - [`driver`] sends the same requests to both sides and keeps the [`story`], which `narration` writes;
-//! - `scripts`: the scenarios themselves; [`random`] performs many operations without a story.
+//! - [`driver`] sends the same requests to both sides and keeps the [`story`], which `narration` writes; `inspect` is what
+//!   scenarios ask it;
+//! - `file` reads scenarios from TOML and performs them; `catalogue` has those of this crate, of which `linear_table`
+//!   says what no file can; [`random`] performs many operations without a story.
 #![forbid(unsafe_code)]
 
 mod audit;
+mod catalogue;
 mod compare;
 mod diagnosis;
 pub mod driver;
 mod error;
+mod file;
 mod guest_side;
+mod inspect;
+mod linear_table;
 mod model;
 mod narration;
+pub mod page_map;
 pub mod program;
 pub mod random;
-mod scripts;
 pub mod story;
 
+pub use catalogue::{SCENARIOS, Scenario};
 pub use error::DriverError;
+pub use file::{MAX_BYTES, ScenarioFileError};
 pub use guest_side::{Comparison, Divergence, MachineSide};
 
 use crosswalk_guest::system::Residence;
 use crosswalk_machine::MachineError;
-use driver::{Driver, tables_of_a_process};
+use driver::Driver;
 use guest_side::GuestSystem;
 use mmu_core::PagingMode;
 use mmu_core::space::Safeguards;
 use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use story::Story;
-
-/// One scenario.
-#[derive(Clone, Copy, Debug)]
-pub struct Scenario {
-    /// The name on the command line.
-    pub name: &'static str,
-    /// What it shows, as a sentence without a full stop.
-    pub shows: &'static str,
-}
 
 /// How a scenario is run.
 #[derive(Clone, Copy, Debug)]
@@ -70,51 +70,6 @@ impl Setting {
     }
 }
 
-/// Defines the list of scenarios, and the function behind each name. The numbers are the frames for
-/// pages and the maximum number of processes; the tables of each process take frames of their own.
-macro_rules! scenarios {
-    ($($name:literal, $shows:literal, $pages:literal, $processes:literal, $play:path;)*) => {
-        /// Every scenario, the simplest first.
-        pub const SCENARIOS: &[Scenario] = &[$(Scenario { name: $name, shows: $shows }),*];
-
-        fn play<F: Format>(
-            name: &str,
-            setting: Setting,
-            guest: Option<GuestSystem<'_>>,
-        ) -> Option<Result<Story, MachineError>> {
-            match name {
-                $($name => {
-                    let scenario = Scenario { name: $name, shows: $shows };
-                    let frames = $pages + $processes * tables_of_a_process(F::MODE);
-                    Some(narrate::<F>(scenario, frames, setting, guest, $play))
-                })*
-                _ => None,
-            }
-        }
-    };
-}
-
-scenarios! {
-    "isolation", "the same address in two processes leads to different frames", 16, 2,
-        scripts::isolation::isolation;
-    "demand-paging", "a page comes when it is touched, and not before", 16, 1,
-        scripts::isolation::demand_paging;
-    "protection", "what a region does not allow ends the process that tries it", 32, 2,
-        scripts::isolation::protection;
-    "sharing", "one frame serves several processes", 16, 3, scripts::sharing::sharing;
-    "copy-on-write", "after a fork nothing is copied until a process writes", 32, 2,
-        scripts::sharing::copy_on_write;
-    "reallocation", "a frame is wiped before another process gets it", 16, 1,
-        scripts::sharing::reallocation;
-    "reclaim", "with more pages than frames, the clock takes those that are not used", 6, 1,
-        scripts::reclaim::reclaim;
-    "dirty", "only dirty pages go to the store", 16, 1, scripts::reclaim::dirty;
-    "growth", "a stack grows when it is touched, a heap on request", 16, 2,
-        scripts::reclaim::growth;
-    "linear-versus-multilevel", "one flat table compared with multi-level tables, for a sparse process", 32, 1,
-        scripts::linear_table::linear_versus_multilevel;
-}
-
 /// Runs a scenario in software. `None` if no scenario has this name, or the mode has no page tables.
 ///
 /// ```
@@ -127,7 +82,7 @@ scenarios! {
 /// assert!(!scenario::run("copy-on-write", broken).unwrap().passed());
 /// ```
 pub fn run(name: &str, setting: Setting) -> Option<Story> {
-    in_mode(name, setting, None)?.ok()
+    Scenario::named(name)?.run(setting)
 }
 
 /// Runs a scenario in software and on a machine, and compares them. `None` as for [`run`].
@@ -139,40 +94,64 @@ pub fn run_on(
     name: &str,
     setting: Setting,
 ) -> Option<Result<Story, MachineError>> {
-    in_mode(name, setting, Some(GuestSystem::new(machine)))
+    Scenario::named(name)?.run_on(machine, setting)
 }
 
-fn in_mode(
-    name: &str,
-    setting: Setting,
-    guest: Option<GuestSystem<'_>>,
-) -> Option<Result<Story, MachineError>> {
-    match setting.mode {
-        PagingMode::Bits32 => play::<Bits32>(name, setting, guest),
-        PagingMode::Pae => play::<Pae>(name, setting, guest),
-        PagingMode::FourLevel => play::<FourLevel>(name, setting, guest),
-        PagingMode::FiveLevel => play::<FiveLevel>(name, setting, guest),
-        PagingMode::Unpaged | PagingMode::Linear => None,
+/// Running one.
+impl Scenario {
+    /// Runs it in software. `None` if the mode has no page tables.
+    pub fn run(&self, setting: Setting) -> Option<Story> {
+        self.in_mode(setting, None)?.ok()
+    }
+
+    /// Runs it in software and on a machine, and compares them. `None` if the mode has no page tables.
+    ///
+    /// # Errors
+    /// When the machine dies or does not offer the mode.
+    pub fn run_on(
+        &self,
+        machine: MachineSide<'_>,
+        setting: Setting,
+    ) -> Option<Result<Story, MachineError>> {
+        self.in_mode(setting, Some(GuestSystem::new(machine)))
+    }
+
+    fn in_mode(
+        &self,
+        setting: Setting,
+        guest: Option<GuestSystem<'_>>,
+    ) -> Option<Result<Story, MachineError>> {
+        match setting.mode {
+            PagingMode::Bits32 => Some(self.narrate::<Bits32>(setting, guest)),
+            PagingMode::Pae => Some(self.narrate::<Pae>(setting, guest)),
+            PagingMode::FourLevel => Some(self.narrate::<FourLevel>(setting, guest)),
+            PagingMode::FiveLevel => Some(self.narrate::<FiveLevel>(setting, guest)),
+            PagingMode::Unpaged | PagingMode::Linear => None,
+        }
+    }
+
+    /// Runs it and records how it ended.
+    fn narrate<F: Format>(
+        &self,
+        setting: Setting,
+        guest: Option<GuestSystem<'_>>,
+    ) -> Result<Story, MachineError> {
+        let frames = self.frames(F::MODE);
+        let mut driver = match Driver::<F>::new(&self.name, &self.shows, frames, setting, guest) {
+            Ok(driver) => driver,
+            Err(DriverError::Machine(error)) => return Err(error),
+            Err(error) => unreachable!("every format can address this few frames: {error}"),
+        };
+
+        driver.keep_maps(MAX_MAP_ROWS);
+        let ended = self.play(&mut driver);
+        driver.end(ended)
     }
 }
 
-/// Runs a scenario with this number of frames, and records how it ended.
-fn narrate<F: Format>(
-    scenario: Scenario,
-    frames: usize,
-    setting: Setting,
-    guest: Option<GuestSystem<'_>>,
-    play: fn(&mut Driver<'_, F>) -> Result<(), DriverError>,
-) -> Result<Story, MachineError> {
-    let mut driver = match Driver::new(scenario, frames, setting, guest) {
-        Ok(driver) => driver,
-        Err(DriverError::Machine(error)) => return Err(error),
-        Err(error) => unreachable!("every format can address this few frames: {error}"),
-    };
-
-    let ended = play(&mut driver);
-    driver.end(ended)
-}
+/// The maximum number of rows of all page maps of a story: of processes, regions, pages, frames and slots. The
+/// longest shipped scenario takes a tenth.
+const MAX_MAP_ROWS: usize = 60_000;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! made one by one; after every fault the state is audited (audit.rs).
 
 use super::error::DriverError;
+use super::page_map::PageMap;
 use super::program::{Program, ProgramStep};
 use crosswalk_guest::system::layout::{FRAMES, LEFT_BEHIND, STORE};
 use crosswalk_guest::system::program::{image_word, name_in};
@@ -57,6 +58,10 @@ pub(super) struct Model<F: Format> {
     pub(super) most_table_bytes: u64,
     /// The number of events in the history that have been audited.
     pub(super) audited: usize,
+    /// The map before each fault of the last request, with the number of events before it.
+    pub(super) before_faults: Vec<(usize, PageMap)>,
+    /// The number of rows that maps may still have.
+    pub(super) rows_left: usize,
 }
 
 impl<F: Format> Model<F> {
@@ -93,6 +98,8 @@ impl<F: Format> Model<F> {
             problems: Vec::new(),
             most_table_bytes: 0,
             audited: 0,
+            before_faults: Vec::new(),
+            rows_left: 0,
         })
     }
 
@@ -187,6 +194,9 @@ impl<F: Format> Model<F> {
                 Outcome::Fault(fault) => fault,
             };
 
+            if let Some(map) = self.map() {
+                self.before_faults.push((self.computer.history.0.len(), map));
+            }
             let decision = self.system.fault(&mut self.computer, space, &fault);
             self.audit();
             match decision {
@@ -198,6 +208,16 @@ impl<F: Format> Model<F> {
             }
         }
         Ok(Attempted::Ended(Ending::Endless))
+    }
+
+    /// The map of this moment; `None` if those before it have taken all rows.
+    pub(super) fn map(&mut self) -> Option<PageMap> {
+        if self.rows_left == 0 {
+            return None;
+        }
+        let map = PageMap::of(&self.system, &self.computer, &self.names).ok()?;
+        self.rows_left = self.rows_left.saturating_sub(map.rows());
+        Some(map)
     }
 
     /// The letter of the process that has this space.

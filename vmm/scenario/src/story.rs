@@ -1,14 +1,17 @@
 //! The story of a scenario: its timeline, where pages were, its claims, and what it cost.
 
-use super::{Comparison, Scenario};
+use super::Comparison;
+use super::page_map::{PageMap, PagePlace};
 use mmu_core::space::{AccessCounts, Decision, Region, SlotNumber, Statistics};
 use mmu_core::{AccessKind, Fault, PagingMode, PhysAddr, VirtAddr};
 
 /// A scenario that was run.
 #[derive(Clone, Debug)]
 pub struct Story {
-    /// The scenario.
-    pub scenario: Scenario,
+    /// The name of the scenario.
+    pub name: String,
+    /// What it shows, as a sentence without a full stop.
+    pub shows: String,
     /// The paging mode.
     pub mode: PagingMode,
     /// What happened, in request.
@@ -29,6 +32,19 @@ pub struct Story {
     pub frames: usize,
     /// How the machine compares, if there was one.
     pub comparison: Option<Comparison>,
+    /// Where on the timeline the machine's history parts from it, if it does.
+    pub parting: Option<Parting>,
+}
+
+/// Where two histories part.
+#[derive(Clone, Debug)]
+pub struct Parting {
+    /// The index of the first entry of the timeline that the machine does not have, or that leaves other memory there.
+    pub entry: usize,
+    /// The index of the first entry of the same request.
+    pub from: usize,
+    /// What the machine did instead, from there to the end of the request. It then ran no more.
+    pub machine: Vec<TimelineEntry>,
 }
 
 impl Story {
@@ -40,6 +56,20 @@ impl Story {
         divergence.is_none()
             && self.problems.is_empty()
             && self.claims.iter().all(|claim| claim.holds)
+    }
+}
+
+/// The comparison of single entries.
+impl Story {
+    /// Whether the machine has the entry of this index, too. `None` without a machine, and behind the place where
+    /// the histories part.
+    pub fn same(&self, index: usize) -> Option<bool> {
+        self.comparison.as_ref()?;
+        match &self.parting {
+            Some(parting) if index > parting.entry => None,
+            Some(parting) => Some(index < parting.entry),
+            None => Some(true),
+        }
     }
 }
 
@@ -59,10 +89,12 @@ pub struct TimelineEntry {
     pub process: Option<char>,
     /// What happened.
     pub what: Happened,
+    /// The page map when the next entry begins, or at the end. Without one, those before it were too many.
+    pub map: Option<Box<PageMap>>,
 }
 
 /// What happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
     /// What a process or the scenario did.
     Did(String),
@@ -103,15 +135,6 @@ pub struct PageRow {
     pub before: Option<PagePlace>,
     /// Where it was at the end.
     pub after: Option<PagePlace>,
-}
-
-/// Where a page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PagePlace {
-    /// In a frame, with this entry.
-    Frame(PhysAddr, u64),
-    /// In the store.
-    Slot(SlotNumber),
 }
 
 /// The verb for an access.

@@ -262,6 +262,8 @@ pub(super) const SCENARIO: &str = "\
 Examples:
   crosswalk scenario all
   crosswalk scenario copy-on-write --machine none
+  crosswalk scenario reclaim --html reclaim.html
+  crosswalk scenario mine.toml --machine qemu --json
   crosswalk scenario random --operations 1e5 --seed 9
 
 Exit codes:

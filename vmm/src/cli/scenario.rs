@@ -3,19 +3,23 @@
 use super::failure::{Failure, print_error};
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::number::{parse_count, parse_seed};
-use super::output::finish;
+use super::output::{check_replaceable, finish, replace_file};
 use super::stop_flag::{goes_on, stop_flag};
+use crate::file;
 use crate::finding::known;
 use crate::report::document::VerdictWord;
 use crate::report::scenario::random::{self, NarratedRandomRuns, RandomRun};
 use crate::report::scenario::{self, NarratedScenarios};
 use crate::scenario::random::{Operation, operations, play, shrink};
 use crate::scenario::story::Story;
-use crate::scenario::{MachineSide, SCENARIOS, Scenario, Setting, run as run_in_software, run_on};
+use crate::scenario::{MAX_BYTES, MachineSide, SCENARIOS, Scenario, Setting};
 use crate::walker::quirk::Quirks;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use crosswalk_machine::{Capabilities, Identity, MachineError};
 use mmu_core::PagingMode;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
@@ -25,8 +29,8 @@ use std::sync::atomic::AtomicBool;
                         fault, entry and frame is compared after every step."
 )]
 pub(super) struct ScenarioArguments {
-    /// The scenario to run [default: list the scenarios]
-    #[arg(value_name = "NAME|all|random", value_parser = selections(), hide_possible_values = true)]
+    /// The scenario to run, by its name or from a file [default: list the scenarios]
+    #[arg(value_name = "NAME|FILE.toml|all|random", value_parser = Selections, hide_possible_values = true)]
     name: Option<Asked>,
     /// The machine to compare with: auto, kvm or qemu; none for software only [default: auto]
     #[arg(long, value_name = "MACHINE", value_parser = parse_machine)]
@@ -44,6 +48,9 @@ pub(super) struct ScenarioArguments {
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
+    /// Write a page for a browser too: a player of the history, step by step
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     options: MachineArguments,
 }
@@ -75,10 +82,14 @@ impl ScenarioArguments {
             return Some((option, "is for random operations: expected `scenario random`"));
         }
 
+        if self.html.is_some() && !self.name.as_ref().is_some_and(Asked::is_one) {
+            return Some(("--html", "needs the name of one scenario"));
+        }
+
         let of_run = [(self.machine.is_some(), "--machine"), (!self.mode.is_empty(), "--mode")];
         let given = of_run.into_iter().find_map(|(is_given, option)| is_given.then_some(option));
         let of_machine = self.options.first_option();
-        match (self.name, self.machine) {
+        match (&self.name, self.machine) {
             (None, _) => {
                 given.or(of_machine).map(|option| (option, "needs the name of a scenario, or all"))
             }
@@ -90,9 +101,12 @@ impl ScenarioArguments {
 }
 
 /// What to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Asked {
-    One(Scenario),
+    /// One of this name.
+    One(String),
+    /// The one in a file.
+    File(PathBuf),
     All,
     /// Random operations, which have no story.
     Random,
@@ -102,23 +116,70 @@ impl Asked {
     const ALL: &'static str = "all";
     const RANDOM: &'static str = "random";
 
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            Self::ALL => Some(Self::All),
-            Self::RANDOM => Some(Self::Random),
-            _ => {
-                let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
-                scenario.copied().map(Self::One)
-            }
+    fn from_name(name: String) -> Self {
+        match &*name {
+            Self::ALL => Self::All,
+            Self::RANDOM => Self::Random,
+            _ => Self::One(name),
         }
+    }
+
+    /// Whether it is one scenario.
+    const fn is_one(&self) -> bool {
+        matches!(self, Self::One(_) | Self::File(_))
+    }
+
+    /// The scenarios.
+    fn scenarios(&self) -> Result<Vec<Scenario>, Failure> {
+        Ok(match self {
+            Self::One(name) => Scenario::named(name).cloned().into_iter().collect(),
+            Self::File(path) => vec![read(path)?],
+            Self::All => SCENARIOS.clone(),
+            Self::Random => Vec::new(),
+        })
     }
 }
 
-/// Accepts the names of scenarios, `all` and `random`; the error for any other name lists them.
-fn selections() -> impl TypedValueParser<Value = Asked> {
-    let names = SCENARIOS.iter().map(|scenario| scenario.name);
-    PossibleValuesParser::new(names.chain([Asked::ALL, Asked::RANDOM]))
-        .try_map(|name| Asked::from_name(&name).ok_or("no such scenario"))
+/// The scenario in a file.
+fn read(path: &Path) -> Result<Scenario, Failure> {
+    let name = file::input_name(path);
+    let text = file::read_input(path, MAX_BYTES as u64)
+        .map_err(|error| Failure::of_io(format!("{name}: cannot be read: {error}"), &error))?;
+    Scenario::from_toml(&name, &text).map_err(|error| Failure::Input(error.to_string()))
+}
+
+/// Accepts the names of scenarios, `all` and `random`, and the names of files, which have a dot or a slash, and `-`. The
+/// error for anything else lists the names.
+#[derive(Clone)]
+struct Selections;
+
+impl Selections {
+    fn names() -> PossibleValuesParser {
+        let names = SCENARIOS.iter().map(|scenario| scenario.name.as_str());
+        PossibleValuesParser::new(names.chain([Asked::ALL, Asked::RANDOM]))
+    }
+}
+
+impl TypedValueParser for Selections {
+    type Value = Asked;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Asked, clap::Error> {
+        let bytes = value.as_encoded_bytes();
+        if bytes == b"-" || bytes.iter().any(|byte| b"./".contains(byte)) {
+            return Ok(Asked::File(value.into()));
+        }
+        Self::names().parse_ref(command, argument, value).map(Asked::from_name)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let values: Vec<_> = Self::names().possible_values()?.collect();
+        Some(Box::new(values.into_iter()))
+    }
 }
 
 /// The machine to compare the software with.
@@ -152,18 +213,33 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
     if let Some((option, why)) = arguments.first_ignored() {
         return Err(Failure::Input(format!("{option} {why}")));
     }
-    let Some(selection) = arguments.name else {
+    let Some(selection) = &arguments.name else {
         let ending = VerdictWord::Done.into();
         return Ok(finish(arguments.json, ending, scenario::list_document, scenario::list));
     };
 
+    let scenarios = selection.scenarios()?;
+    if let Some(path) = &arguments.html {
+        check_replaceable(path)?;
+        if matches!(selection, Asked::File(file) if is_same_file(file, path)) {
+            let problem = format!("--html: {} is the scenario that is read", path.display());
+            return Err(Failure::Input(problem));
+        }
+    }
     let mut host = Host::open(arguments)?;
     let stop = stop_flag()?;
     let modes = host.modes(&arguments.mode)?;
     match selection {
-        Asked::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments, &stop),
-        Asked::All => run_stories(&mut host, &modes, SCENARIOS, arguments, &stop),
         Asked::Random => run_random(&mut host, &modes, arguments, &stop),
+        _ => run_stories(&mut host, &modes, &scenarios, arguments, &stop),
+    }
+}
+
+/// Whether two names are of one file, that there is.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(one), fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
     }
 }
 
@@ -206,6 +282,9 @@ fn run_stories(
         why_none: &host.why_none,
     };
     let verdict = verdict(stories.iter().all(Story::passed), stop);
+    if let Some(path) = &arguments.html {
+        replace_file(path, scenario::page(&narrated))?;
+    }
     Ok(finish(
         arguments.json,
         verdict.into(),
@@ -300,8 +379,8 @@ impl Host {
         setting: Setting,
     ) -> Result<Option<Story>, MachineError> {
         match self.machine() {
-            Some(machine) => run_on(machine, scenario.name, setting).transpose(),
-            None => Ok(run_in_software(scenario.name, setting)),
+            Some(machine) => scenario.run_on(machine, setting).transpose(),
+            None => Ok(scenario.run(setting)),
         }
     }
 

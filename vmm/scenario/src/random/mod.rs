@@ -10,7 +10,7 @@ pub use operation::{Operation, ProcessPart, operations};
 use super::driver::Driver;
 use super::error::DriverError;
 use super::guest_side::{GuestSystem, MachineSide};
-use super::{Comparison, Scenario, Setting};
+use super::{Comparison, Setting};
 use crosswalk_machine::MachineError;
 use mmu_core::PagingMode;
 use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
@@ -78,8 +78,7 @@ fn play_in<'o, F: Format>(
     setting: Setting,
     operations: impl IntoIterator<Item = &'o Operation>,
 ) -> Result<Played, MachineError> {
-    let scenario = Scenario { name: "random", shows: "random operations" };
-    let driver = match Driver::<F>::new(scenario, FRAMES, setting, guest) {
+    let driver = match Driver::<F>::new("random", "random operations", FRAMES, setting, guest) {
         Ok(driver) => driver,
         Err(DriverError::Machine(error)) => return Err(error),
         Err(error) => unreachable!("every format can address this few frames: {error}"),

@@ -1,9 +1,10 @@
 //! Scenarios for scripts. Counts are of the whole scenario.
 
+use super::map::{PageMapJson, PagePlaceJson, map_json, place_json};
 use super::{NarratedScenarios, entries_per_translation};
 use crate::report::document::Document;
 use crate::report::style::count::Count;
-use crate::scenario::story::{Claim, Happened, PagePlace, PageRow, Story, TimelineEntry};
+use crate::scenario::story::{Claim, Happened, PageRow, Story, TimelineEntry};
 use crate::scenario::{Comparison, Divergence, SCENARIOS};
 use crosswalk_case::Hex;
 use crosswalk_machine::Identity;
@@ -90,9 +91,9 @@ pub(super) struct ComparedMachineJson<'r> {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct StoryJson<'r> {
     /// The name of the scenario.
-    name: &'static str,
+    name: &'r str,
     /// What it shows.
-    shows: &'static str,
+    shows: &'r str,
     /// The paging mode.
     mode: &'static str,
     /// How the machine compares; null if there was none.
@@ -151,6 +152,15 @@ struct PartedJson<'r> {
     cause: Option<&'r str>,
     /// Everything that differs after it.
     differences: &'r [String],
+    /// The index of the entry of the timeline where they part; null of random operations, which have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<Count>,
+    /// What the machine did in that order, beside the entries of the timeline from `from` on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    machine: Vec<MachineEntryJson<'r>>,
+    /// The index of the first entry of the timeline that belongs to the order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Count>,
 }
 
 /// A claim.
@@ -167,6 +177,20 @@ struct ClaimJson<'r> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TimelineJson<'r> {
+    /// The process that it is about, if it is about one.
+    process: Option<char>,
+    #[serde(flatten)]
+    what: HappenedJson<'r>,
+    /// Whether the machine has the same; null without a machine, and after the histories have parted.
+    same: Option<bool>,
+    /// The page map when the next entry begins, or at the end; null if those before it were too many.
+    map: Option<PageMapJson>,
+}
+
+/// What a machine did.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct MachineEntryJson<'r> {
     /// The process that it is about, if it is about one.
     process: Option<char>,
     #[serde(flatten)]
@@ -233,25 +257,6 @@ struct PageRowJson {
     before: Option<PagePlaceJson>,
     /// Where it was at the end.
     after: Option<PagePlaceJson>,
-}
-
-/// Where a page is.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(untagged)]
-enum PagePlaceJson {
-    /// In memory.
-    Frame {
-        /// The physical address of the frame.
-        frame: String,
-        /// The entry that maps it.
-        entry: Hex,
-    },
-    /// In the store.
-    Slot {
-        /// The number of the slot.
-        slot: u32,
-    },
 }
 
 /// What the system counted.
@@ -322,7 +327,8 @@ struct TlbCountsJson {
 
 /// The list of scenarios.
 pub fn list_document() -> impl Document {
-    let list = SCENARIOS.iter().map(|known| ScenarioJson { name: known.name, shows: known.shows });
+    let list =
+        SCENARIOS.iter().map(|known| ScenarioJson { name: &known.name, shows: &known.shows });
     ScenarioListDocument { scenarios: list.collect() }
 }
 
@@ -365,20 +371,49 @@ pub(super) fn comparison_json(comparison: &Comparison) -> ComparisonJson<'_> {
 }
 
 fn parted_json(divergence: &Divergence) -> PartedJson<'_> {
-    let Divergence { request, differences, cause } = divergence;
-    PartedJson { order: (*request).into(), cause: cause.as_deref(), differences }
+    let Divergence { request, differences, cause, .. } = divergence;
+    PartedJson {
+        order: (*request).into(),
+        cause: cause.as_deref(),
+        differences,
+        entry: None,
+        machine: Vec::new(),
+        from: None,
+    }
+}
+
+/// The same of a story, whose timeline has the place where they part.
+fn story_comparison_json<'r>(story: &'r Story, comparison: &'r Comparison) -> ComparisonJson<'r> {
+    let mut json = comparison_json(comparison);
+    if let (Some(parted), Some(parting)) = (&mut json.parted, &story.parting) {
+        let entries = parting.machine.iter();
+        parted.entry = Some(parting.entry.into());
+        parted.from = Some(parting.from.into());
+        parted.machine = entries
+            .map(|TimelineEntry { process, what, .. }| MachineEntryJson {
+                process: *process,
+                what: happened_json(what),
+            })
+            .collect();
+    }
+    json
 }
 
 fn story_json(story: &Story) -> StoryJson<'_> {
     StoryJson {
-        name: story.scenario.name,
-        shows: story.scenario.shows,
+        name: &story.name,
+        shows: &story.shows,
         mode: story.mode.name(),
-        comparison: story.comparison.as_ref().map(comparison_json),
+        comparison: story.comparison.as_ref().map(|known| story_comparison_json(story, known)),
         passed: story.passed(),
         claims: story.claims.iter().map(claim_json).collect(),
         problems: &story.problems,
-        timeline: story.timeline.iter().map(timeline_json).collect(),
+        timeline: story
+            .timeline
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| timeline_json(story, index, entry))
+            .collect(),
         pages: story.pages.iter().map(page_json).collect(),
         statistics: statistics_json(story),
     }
@@ -430,8 +465,17 @@ fn page_json(row: &PageRow) -> PageRowJson {
     }
 }
 
-fn timeline_json(TimelineEntry { process, what }: &TimelineEntry) -> TimelineJson<'_> {
-    let what = match what {
+fn timeline_json<'r>(story: &Story, index: usize, entry: &'r TimelineEntry) -> TimelineJson<'r> {
+    TimelineJson {
+        process: entry.process,
+        what: happened_json(&entry.what),
+        same: story.same(index),
+        map: entry.map.as_deref().map(map_json),
+    }
+}
+
+fn happened_json(what: &Happened) -> HappenedJson<'_> {
+    match what {
         Happened::Did(what) => HappenedJson::Did { what },
         Happened::Fault { fault, decision, frame } => HappenedJson::Fault {
             vector: fault.vector as u8,
@@ -448,15 +492,5 @@ fn timeline_json(TimelineEntry { process, what }: &TimelineEntry) -> TimelineJso
             page: page.map(|page| page.to_string()),
             written_to_slot: written.map(|slot| slot.0),
         },
-    };
-    TimelineJson { process: *process, what }
-}
-
-fn place_json(place: PagePlace) -> PagePlaceJson {
-    match place {
-        PagePlace::Slot(slot) => PagePlaceJson::Slot { slot: slot.0 },
-        PagePlace::Frame(frame, entry) => {
-            PagePlaceJson::Frame { frame: frame.to_string(), entry: Hex(entry) }
-        }
     }
 }

@@ -1,11 +1,15 @@
 //! Scenarios that were run, in 80 columns ([`text`]) and as JSON ([`document`]); [`random`] operations have
 //! both forms of their own.
 
+mod explanation;
 pub(super) mod json;
+mod map;
+mod page;
 pub mod random;
 mod text;
 
 pub use json::{document, list_document};
+pub use page::page;
 pub use text::text;
 
 use crate::report::style::table::line;
@@ -28,6 +32,11 @@ pub struct NarratedScenarios<'t> {
 }
 
 impl NarratedScenarios<'_> {
+    /// What the software was compared with, and the result.
+    fn comparison_sentence(&self) -> String {
+        text::ending(self.machine, self.why_none, self.result())
+    }
+
     /// The result of all comparisons.
     fn result(&self) -> &'static str {
         let comparisons = self.stories.iter().filter_map(|story| story.comparison.as_ref());
@@ -44,7 +53,7 @@ impl NarratedScenarios<'_> {
 /// The list of scenarios.
 pub fn list() -> String {
     let mut text = String::new();
-    for scenario in SCENARIOS {
+    for scenario in SCENARIOS.iter() {
         line(&mut text, &format!("{}: {}", scenario.name, scenario.shows));
     }
     text.push_str(

@@ -4,7 +4,8 @@ use super::{NOTHING_COMPARED, NarratedScenarios, entries_per_translation};
 use crate::report::style::number::{numbered, size, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crate::scenario::Comparison;
-use crate::scenario::story::{Happened, PagePlace, PageRow, Story, TimelineEntry};
+use crate::scenario::page_map::PagePlace;
+use crate::scenario::story::{Happened, PageRow, Story, TimelineEntry};
 use crosswalk_machine::Identity;
 use mmu_core::PagingMode;
 use mmu_core::x86::format::EntryBits;
@@ -88,41 +89,45 @@ pub(super) fn compared(text: &mut String, comparison: &Comparison) {
 
 /// The name of the scenario, what it shows, and whether it passed.
 fn heading(text: &mut String, story: &Story) {
-    let Story { scenario, mode, .. } = story;
+    let Story { name, shows, mode, .. } = story;
     let ended = if story.passed() { "passed" } else { "FAILED" };
-    line(text, &format!("{}: {}", scenario.name, scenario.shows));
+    line(text, &format!("{name}: {shows}"));
     line(text, &format!("{mode} tables, {} frames of 4 KiB: {ended}", story.frames));
     text.push('\n');
 }
 
 /// One line for each thing that happened, with the letter of the process in front.
 fn timeline(text: &mut String, story: &Story) {
-    for TimelineEntry { process, what } in &story.timeline {
-        let words = match what {
-            Happened::Did(what) => what.clone(),
-            Happened::Fault { fault, decision, frame } => {
-                let frame = frame.map_or_else(String::new, |frame| format!(" -> {frame}"));
-                format!("  {fault}: {decision}{frame}")
-            }
-            Happened::Grown(start) => format!("  the stack grows down to {start}"),
-            Happened::SecondChances(1) => "  clock: A of a frame is cleared, it stays".into(),
-            Happened::SecondChances(count) => {
-                format!("  clock: A of {count} frames is cleared, they stay")
-            }
-            Happened::Evicted { frame, page, written } => {
-                let page = page.map_or_else(String::new, |page| format!(" from {page}"));
-                let written = match written {
-                    Some(slot) => format!("dirty, written to slot {}", slot.0),
-                    None => "clean, not written".into(),
-                };
-                format!("  clock: {frame} is taken{page}: {written}")
-            }
-        };
-
+    for TimelineEntry { process, what, .. } in &story.timeline {
+        let indent = if matches!(what, Happened::Did(_)) { "" } else { "  " };
         let process = process.unwrap_or(' ');
-        line(text, &format!("{process}  {words}"));
+        line(text, &format!("{process}  {indent}{}", words(what)));
     }
     text.push('\n');
+}
+
+/// What happened, in one line.
+pub(super) fn words(what: &Happened) -> String {
+    match what {
+        Happened::Did(what) => what.clone(),
+        Happened::Fault { fault, decision, frame } => {
+            let frame = frame.map_or_else(String::new, |frame| format!(" -> {frame}"));
+            format!("{fault}: {decision}{frame}")
+        }
+        Happened::Grown(start) => format!("the stack grows down to {start}"),
+        Happened::SecondChances(1) => "clock: A of a frame is cleared, it stays".into(),
+        Happened::SecondChances(count) => {
+            format!("clock: A of {count} frames is cleared, they stay")
+        }
+        Happened::Evicted { frame, page, written } => {
+            let page = page.map_or_else(String::new, |page| format!(" from {page}"));
+            let written = match written {
+                Some(slot) => format!("dirty, written to slot {}", slot.0),
+                None => "clean, not written".into(),
+            };
+            format!("clock: {frame} is taken{page}: {written}")
+        }
+    }
 }
 
 /// The pages of each process, in the middle and at the end.
@@ -141,7 +146,7 @@ fn pages(text: &mut String, story: &Story) {
 }
 
 /// `0x9000 RW US A D`, `slot 3`.
-fn place_name(mode: PagingMode, place: Option<PagePlace>) -> String {
+pub(super) fn place_name(mode: PagingMode, place: Option<PagePlace>) -> String {
     match place {
         None => "-".into(),
         Some(PagePlace::Slot(slot)) => format!("slot {}", slot.0),

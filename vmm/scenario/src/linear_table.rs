@@ -1,11 +1,10 @@
 //! The textbook's flat table compared with multi-level tables.
 
-use super::isolation::{CODE, code};
+use crate::Setting;
 use crate::driver::Driver;
 use crate::error::DriverError;
 use crate::program::{check, execute, fill};
-use crate::{Scenario, Setting};
-use mmu_core::space::{PAGE_BYTES, Region};
+use mmu_core::space::{Backing, PAGE_BYTES, Protection, Region, RegionKind, SlotNumber};
 use mmu_core::walk::Path;
 use mmu_core::x86::format::{Format, Linear};
 use mmu_core::{Access, PagingMode, Ring, VirtAddr};
@@ -14,6 +13,7 @@ use mmu_core::{Access, PagingMode, Ring, VirtAddr};
 type FlatTable = Linear<32, 12, 4>;
 
 /// Parts far from each other, in the 32-bit addresses that every format has.
+const CODE: u64 = 0x8040_0000;
 const HEAP: u64 = 0x1000_0000;
 const STACK_TOP: u64 = 0xc000_0000;
 
@@ -31,7 +31,7 @@ struct TableCost {
 }
 
 /// The same sparse process with a flat table and with those of the mode.
-pub(crate) fn linear_versus_multilevel<F: Format>(
+pub(super) fn linear_versus_multilevel<F: Format>(
     driver: &mut Driver<'_, F>,
 ) -> Result<(), DriverError> {
     let flat = with_flat_table(driver)?;
@@ -68,9 +68,8 @@ pub(crate) fn linear_versus_multilevel<F: Format>(
 
 /// The process on a flat table, with a driver of its own. What goes wrong there is a problem here.
 fn with_flat_table<F: Format>(driver: &mut Driver<'_, F>) -> Result<TableCost, DriverError> {
-    let scenario = Scenario { name: "linear", shows: "" };
     let setting = Setting::new(PagingMode::Linear);
-    let mut flat_driver = Driver::<FlatTable>::new(scenario, 1060, setting, None)?;
+    let mut flat_driver = Driver::<FlatTable>::new("linear", "", 1060, setting, None)?;
 
     let flat = sparse_process(&mut flat_driver)?;
     for problem in flat_driver.end(Ok(()))?.problems {
@@ -90,9 +89,11 @@ const fn tables_by_hand(mode: PagingMode) -> u64 {
 }
 
 fn sparse_process<F: Format>(driver: &mut Driver<'_, F>) -> Result<TableCost, DriverError> {
+    let code = Region::new(RegionKind::Code, VirtAddr::new(CODE), 1, Protection::CODE)
+        .from_backing(Backing::Image(SlotNumber(0)));
     let heap = Region::heap(VirtAddr::new(HEAP), 4, 4);
     let stack = Region::stack(VirtAddr::new(STACK_TOP), 1, 4);
-    let process = driver.start(&[code(1), heap, stack])?;
+    let process = driver.start(&[code, heap, stack])?;
 
     driver.run(process, "executes its code", &execute(CODE, 1, 0))?;
     driver.run(process, "fills its heap", &fill(HEAP, 4, 0xa))?;
