@@ -19,6 +19,7 @@ mod corpus;
 mod deadlines;
 mod documents;
 mod edge_cases;
+mod exercise;
 mod explain;
 mod faults;
 mod given_cases;

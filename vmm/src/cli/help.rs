@@ -258,6 +258,18 @@ Exit codes:
   2  wrong usage or input
   3  the host failed";
 
+pub(super) const EXERCISE: &str = "\
+Examples:
+  crosswalk exercise
+  crosswalk exercise translate
+  crosswalk exercise fault --level 2 --count 10 --seed 7 --answers
+  crosswalk exercise all --html sheet.html
+
+Exit codes:
+  0  the exercises were asked, or printed, whatever the answers were
+  2  wrong usage or input
+  3  the host failed";
+
 pub(super) const SCENARIO: &str = "\
 Examples:
   crosswalk scenario all
