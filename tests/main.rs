@@ -22,6 +22,7 @@ mod edge_cases;
 mod exercise;
 mod explain;
 mod faults;
+mod geometry_page;
 mod given_cases;
 mod guest_dumps;
 mod guest_image;

@@ -251,7 +251,8 @@ Exit codes:
 pub(super) const GEOMETRY: &str = "\
 Examples:
   crosswalk geometry
-  crosswalk geometry --json
+  crosswalk geometry --bits 48 --levels 9,9,9,9 --entry 8
+  crosswalk geometry --html page.html
 
 Exit codes:
   0  the cost was shown
