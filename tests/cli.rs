@@ -41,6 +41,7 @@ fn help_lists_every_subcommand() {
         "audit",
         "litmus",
         "geometry",
+        "exercise",
         "scenario",
         "schema",
         "completions",
@@ -65,6 +66,7 @@ fn help_fits_80_columns() {
         &["compare", "--help"],
         &["findings", "--help"],
         &["geometry", "--help"],
+        &["exercise", "--help"],
         &["scenario", "--help"],
         &["schema", "--help"],
     ] {

@@ -26,6 +26,8 @@ fn every_document_is_what_its_schema_says() {
         ("nested", "replay --nested --walker mutant:NM3"),
         ("nested-conformance", "conformance --nested"),
         ("nested-explain", "explain nested.json --walker mutant:NM3"),
+        ("exercise", "exercise all --seed 7"),
+        ("exercise-list", "exercise"),
         ("geometry", "geometry"),
         ("geometry", "geometry --bits 64 --levels 51,1"),
         ("image", "image a.elf --cases 50 --seed 18446744073709551615"),

@@ -132,6 +132,8 @@ fn the_page_on_json_has_every_field() {
         vec!["compare"],
         vec!["corpus", "stats"],
         vec!["scenario"],
+        vec!["exercise"],
+        vec!["exercise", "all", "--seed", "7"],
         vec!["scenario", "all", "--machine", "none"],
         vec!["scenario", "random", "--machine", "none", "--seed", "7", "--operations", "100"],
         vec!["conformance", "--no-adapters", "--walker", "mutant:M41"],

@@ -14,7 +14,6 @@
 //! - [`corpus`]: records what machines do, and replays it where there is no machine;
 //! - [`mutation`]: judges all mutants by one run of a machine;
 //! - [`conformance`]: shows which rules the walkers of other projects get right;
-//! - [`geometry`]: the arithmetic of page tables, which needs none of the others;
 //! - [`report`]: presents all results as text, JSON and HTML;
 //! - [`cli`]: the command line.
 
@@ -27,11 +26,11 @@ pub mod corpus;
 pub mod file;
 pub mod finding;
 pub mod generate;
-pub mod geometry;
 pub mod image;
 pub mod mutation;
 pub mod report;
 pub mod verdict;
 
+pub use crosswalk_geometry as geometry;
 pub use crosswalk_scenario as scenario;
 pub use crosswalk_walker as walker;

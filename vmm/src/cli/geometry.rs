@@ -1,10 +1,11 @@
 //! `crosswalk geometry`: the textbook's arithmetic of page tables.
 
 use super::failure::Failure;
-use super::output::finish;
+use super::output::{check_replaceable, finish, replace_file};
 use crate::geometry::{Geometry, GeometryError, Levels, Parameters};
 use crate::report::document::VerdictWord;
 use crate::report::geometry::{self, Configuration};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -27,6 +28,9 @@ pub(super) struct GeometryArguments {
     /// [default: two, three, four and five levels]
     #[arg(long, value_name = "COUNT|LIST", allow_negative_numbers = true)]
     levels: Option<Split>,
+    /// Write a page with sliders to this file, which begins with these numbers
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -95,6 +99,13 @@ fn size(text: &str) -> Result<u128, &'static str> {
 pub(super) fn run(arguments: &GeometryArguments) -> Result<ExitCode, Failure> {
     let configurations =
         configurations(arguments).map_err(|error| Failure::Input(sentence(&error)))?;
+    if let Some(path) = &arguments.html {
+        check_replaceable(path)?;
+        if let Some(why) = geometry::why_no_page(&configurations) {
+            return Err(Failure::Input(why));
+        }
+        replace_file(path, geometry::page(&configurations))?;
+    }
     Ok(finish(
         arguments.json,
         VerdictWord::Done.into(),
@@ -117,7 +128,7 @@ fn configurations(arguments: &GeometryArguments) -> Result<Vec<Configuration>, G
 
 /// The geometry that the options describe; without options, the textbook's examples.
 fn geometries(arguments: &GeometryArguments) -> Result<Vec<Geometry>, GeometryError> {
-    let GeometryArguments { bits, page, entry, physical, levels, json: _ } = arguments;
+    let GeometryArguments { bits, page, entry, physical, levels, html: _, json: _ } = arguments;
     let is_given = bits.is_some()
         || page.is_some()
         || entry.is_some()

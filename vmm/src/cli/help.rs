@@ -251,10 +251,23 @@ Exit codes:
 pub(super) const GEOMETRY: &str = "\
 Examples:
   crosswalk geometry
-  crosswalk geometry --json
+  crosswalk geometry --bits 48 --levels 9,9,9,9 --entry 8
+  crosswalk geometry --html page.html
 
 Exit codes:
   0  the cost was shown
+  2  wrong usage or input
+  3  the host failed";
+
+pub(super) const EXERCISE: &str = "\
+Examples:
+  crosswalk exercise
+  crosswalk exercise translate
+  crosswalk exercise fault --level 2 --count 10 --seed 7 --answers
+  crosswalk exercise all --html sheet.html
+
+Exit codes:
+  0  the exercises were asked, or printed, whatever the answers were
   2  wrong usage or input
   3  the host failed";
 

@@ -5,6 +5,7 @@ mod compare;
 mod completions;
 mod conformance;
 mod corpus;
+mod exercise;
 mod explain;
 mod findings;
 mod geometry;
@@ -133,6 +134,9 @@ enum Invocation {
     /// Compute the cost of page tables for any address width
     #[command(after_long_help = help::GEOMETRY)]
     Geometry(geometry::GeometryArguments),
+    /// Ask exercises about virtual memory, and check the answers
+    #[command(after_long_help = help::EXERCISE)]
+    Exercise(exercise::ExerciseArguments),
     /// Run processes on a virtual memory system, and follow their pages
     #[command(after_long_help = help::SCENARIO)]
     Scenario(scenario::ScenarioArguments),
@@ -197,6 +201,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Audit(arguments) => inspect::audit::run(&arguments),
         Invocation::Litmus(arguments) => litmus::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
+        Invocation::Exercise(arguments) => exercise::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),
         Invocation::Schema(arguments) => schema::run(&arguments),
         Invocation::Completions(arguments) => Ok(completions::run(arguments)),

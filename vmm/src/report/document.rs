@@ -39,6 +39,8 @@ pub const SCHEMAS: &[DocumentSchema] = schemas! {
     "conformance": "conformance",
     "corpus-stats": "corpus stats",
     "diff": "diff",
+    "exercise": "exercise TOPIC",
+    "exercise-list": "exercise",
     "explain": "explain",
     "findings": "findings",
     "geometry": "geometry",

@@ -2,7 +2,7 @@
 //! JSON for scripts, and pages where people would rather look.
 //!
 //! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`statistics`], [`conformance`],
-//!   [`compare`], [`rules`], [`findings`], [`scenario`] and [`geometry`]: the other commands;
+//!   [`compare`], [`rules`], [`findings`], [`scenario`], [`exercise`] and [`geometry`]: the other commands;
 //! - [`walk`]: one walk, drawn;
 //! - [`document`]: what all JSON documents have at their tops, and how a command ends;
 //! - `style`: what all texts are made of; `machine` and `jail`: those in JSON.
@@ -11,6 +11,7 @@ pub mod compare;
 pub mod conformance;
 pub mod corpus;
 pub mod document;
+pub mod exercise;
 pub mod findings;
 pub mod geometry;
 pub mod image;

@@ -6,6 +6,7 @@ use super::compare::reports::ReportComparison;
 use super::conformance::json::ConformanceDocument;
 use super::corpus::RecordDocument;
 use super::document::{Document, Whole};
+use super::exercise::json::{ExerciseListDocument, ExercisesDocument};
 use super::findings::FindingsDocument;
 use super::geometry::json::GeometryDocument;
 use super::image::{CasesDocument, ImageDocument};
@@ -45,6 +46,8 @@ fn all() -> Vec<(&'static str, Value)> {
         ("conformance", schema_of::<ConformanceDocument<'_>>("conformance")),
         ("corpus-stats", schema_of::<StatisticsDocument<'_>>("corpus-stats")),
         ("diff", schema_of::<DifferenceDocument<'_>>("diff")),
+        ("exercise", schema_of::<ExercisesDocument<'_>>("exercise")),
+        ("exercise-list", schema_of::<ExerciseListDocument>("exercise-list")),
         ("explain", schema_of::<ExplainDocument<'_>>("explain")),
         ("findings", schema_of::<FindingsDocument<'_>>("findings")),
         ("geometry", schema_of::<GeometryDocument>("geometry")),

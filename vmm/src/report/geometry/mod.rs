@@ -1,11 +1,14 @@
-//! What page tables cost: in words and tables for people ([`text`]), and as JSON ([`document`]).
+//! What page tables cost: in words and tables for people ([`text`]), as JSON ([`document`]), and as a
+//! page with sliders ([`page`]).
 
 pub(super) mod json;
+mod page;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use json::document;
+pub use page::{page, why_no_page};
 pub use text::text;
 
 use crate::geometry::{Geometry, Levels};

@@ -9,6 +9,8 @@
 //! An entry is a frame number and nothing else, as in the textbook; the entries of a real processor
 //! hold rights and flags, too.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::{self, Display};
 use thiserror::Error;
 
@@ -106,7 +108,7 @@ pub enum GeometryError {
 /// An address width, a page size and an entry size that go together.
 ///
 /// ```
-/// use crosswalk::geometry::{Geometry, Parameters};
+/// use crosswalk_geometry::{Geometry, Parameters};
 ///
 /// // The textbook's first example: 32-bit addresses, pages of 4 KiB.
 /// let geometry = Geometry::new(&Parameters::default())?;
@@ -115,7 +117,7 @@ pub enum GeometryError {
 /// assert_eq!(geometry.entry_bytes(), 4);
 /// assert_eq!(geometry.flat_table_bytes(), 4 << 20); // 4 MiB
 /// assert_eq!(geometry.per_byte().flat_table_bytes(), 16 << 30); // 16 GiB
-/// # Ok::<(), crosswalk::geometry::GeometryError>(())
+/// # Ok::<(), crosswalk_geometry::GeometryError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
@@ -141,7 +143,7 @@ impl Geometry {
     /// The first parameter that is out of range: see [`Parameters`].
     ///
     /// ```
-    /// use crosswalk::geometry::{Geometry, GeometryError, Parameters};
+    /// use crosswalk_geometry::{Geometry, GeometryError, Parameters};
     ///
     /// let parameters = Parameters { page_bytes: 3000, ..Parameters::default() };
     /// assert_eq!(Geometry::new(&parameters), Err(GeometryError::PageNotPowerOfTwo(3000)));
@@ -243,14 +245,14 @@ impl Geometry {
     /// If a level has no bits, or their sum is not the number of bits of the page number.
     ///
     /// ```
-    /// use crosswalk::geometry::{Geometry, Placement};
+    /// use crosswalk_geometry::{Geometry, Placement};
     ///
     /// // 1 MiB are 256 pages: the root and one table of 1024 entries of 4 bytes.
     /// let levels = Geometry::TEXTBOOK_32.levels(&[10, 10])?;
     /// let cost = levels.cost(256, Placement::Aligned).expect("256 pages fit");
     /// assert_eq!(cost.tables, [1, 1]);
     /// assert_eq!(cost.bytes, 8192);
-    /// # Ok::<(), crosswalk::geometry::GeometryError>(())
+    /// # Ok::<(), crosswalk_geometry::GeometryError>(())
     /// ```
     pub fn levels(&self, index_bits: &[u32]) -> Result<Levels, GeometryError> {
         if self.page_number_bits() == 0 {
@@ -275,10 +277,10 @@ impl Geometry {
     /// If there are no levels, or more than the page number has bits.
     ///
     /// ```
-    /// # use crosswalk::geometry::Geometry;
+    /// # use crosswalk_geometry::Geometry;
     /// let levels = Geometry::TEXTBOOK_64.even_levels(5)?;
     /// assert_eq!(levels.index_bits(), [10, 10, 10, 11, 11]);
-    /// # Ok::<(), crosswalk::geometry::GeometryError>(())
+    /// # Ok::<(), crosswalk_geometry::GeometryError>(())
     /// ```
     pub fn even_levels(&self, count: u32) -> Result<Levels, GeometryError> {
         let page_number_bits = self.page_number_bits();
@@ -359,13 +361,13 @@ impl Levels {
     /// has fewer pages.
     ///
     /// ```
-    /// use crosswalk::geometry::{Geometry, Placement};
+    /// use crosswalk_geometry::{Geometry, Placement};
     ///
     /// let levels = Geometry::TEXTBOOK_32.levels(&[10, 10])?;
     /// assert_eq!(levels.cost(100, Placement::Scattered).map(|cost| cost.tables), Some(vec![1, 100]));
     /// assert_eq!(levels.cost(100, Placement::Aligned).map(|cost| cost.tables), Some(vec![1, 1]));
     /// assert_eq!(levels.cost(1 << 21, Placement::Aligned), None);
-    /// # Ok::<(), crosswalk::geometry::GeometryError>(())
+    /// # Ok::<(), crosswalk_geometry::GeometryError>(())
     /// ```
     pub fn cost(&self, pages: u128, placement: Placement) -> Option<Cost> {
         if pages > self.geometry.pages() {
