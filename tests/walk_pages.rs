@@ -165,31 +165,56 @@ fn a_walk_goes_step_by_step_and_is_made_again_with_a_bit_flipped() {
     assert_eq!(saw["undone"]["command"], saw["reset"]["command"]);
 }
 
-/// Sequences, accesses to two pages, registers of PAE paging, and a state that no processor can be in.
+/// Sequences, accesses to two pages, every paging mode, and a state that no processor can be in.
 #[test]
 fn what_a_flip_means_depends_on_the_case() {
     require_browser!();
     let sequence = support::repository().join("tests/cases/B18-invlpg-large-rights.json");
     let sequence = std::fs::read_to_string(sequence).expect("a case");
     let crossing = WRITE.replace("0x18140e44018", "0x18140fffffc");
+    let unpaged = r#"{"mode":"unpaged","state":{"cr0":"0x11","cr3":"0x0","cr4":"0x0","efer":"0x0"},
+        "entries":[],"access":{"kind":"read","address":"0x1234","size":1,"ring":0}}"#;
+    let large = r#"{"mode":"32bit","state":{"cr0":"0x80010011","cr3":"0x1000","cr4":"0x10","efer":"0x0"},
+        "entries":[{"address":"0x1004","value":"0xe7"}],
+        "access":{"kind":"write","address":"0x400123","size":1,"ring":3}}"#;
     let pae = r#"{"mode":"pae","state":{"cr0":"0x80010011","cr3":"0x1000","cr4":"0x20","efer":"0x0",
         "pdptes":["0x2001","0x0","0x0","0x0"]},"entries":[{"address":"0x2000","value":"0xe7"}],
         "access":{"kind":"read","address":"0x123","size":1,"ring":3}}"#;
+    let keys = r#"{"mode":"5level","state":{"cr0":"0x80010011","cr3":"0x1000","cr4":"0x401620","efer":"0xd00",
+        "pkru":"0x8"},"entries":[{"address":"0x1000","value":"0x2007"},{"address":"0x2000","value":"0x3007"},
+        {"address":"0x3000","value":"0x4007"},{"address":"0x4000","value":"0x5007"},
+        {"address":"0x5000","value":"0x800000000012307"}],
+        "access":{"kind":"read","address":"0x10","size":8,"ring":3}}"#;
 
+    // Each with what is flipped, and whether the page is looked at.
+    let [write, user] = ["[data-id='CR0.16']", "[name=ring][value='0']"];
     for (name, case, flips) in [
-        ("sequence", sequence.as_str(), vec!["[data-id='CR0.16']", "input[name=ring][value='0']"]),
-        ("crossing", &crossing, vec!["[data-id='entry-0x440018.0']", "[data-id='CR4.12']"]),
+        ("sequence", sequence.as_str(), vec![write, user, "[data-id='entry-0x443038.1']"]),
+        ("", &crossing, vec!["[data-id='entry-0x440018.0']", "[data-id='CR4.12']"]),
         (
-            "pae",
-            pae,
-            vec!["[data-id='entry-0x1000.0']", "[data-id='CR4.5']", "[data-id='EFER.10']"],
+            "",
+            unpaged,
+            vec!["[data-id='address.2']", "[name=kind][value=write]", "[data-id='CR3.12']"],
+        ),
+        ("", large, vec!["[data-id='entry-0x1004.1']", "[data-id='CR4.4']", "[data-id='CR3.12']"]),
+        ("", pae, vec!["[data-id='entry-0x1000.0']", "[data-id='CR4.5']", "[data-id='EFER.10']"]),
+        (
+            "",
+            keys,
+            vec![
+                "[data-id='PKRU.2']",
+                "[data-id='CR4.22']",
+                "[data-id='entry-0x5000.60']",
+                "[name=ac]",
+            ],
         ),
     ] {
         let sandbox = Sandbox::new();
         sandbox.run(&["explain", case, "--html", "page.html"]).expect_code(0);
         let arguments: Vec<_> = std::iter::once(name).chain(flips).collect();
         let saw = drive("walk.mjs", &sandbox.path().join("page.html"), &arguments);
-        assert_eq!(saw["complaints"], json!([]), "{name}");
+        assert_eq!(saw["complaints"], json!([]), "{case}");
+
         for (flip, flipped) in arguments[1..].iter().zip(saw["flipped"].as_array().expect("flips"))
         {
             if *flip == "[data-id='EFER.10']" {
@@ -200,17 +225,19 @@ fn what_a_flip_means_depends_on_the_case() {
                 );
                 continue;
             }
-            let case = flipped["explained"]["case"].to_string();
-            assert_eq!(flipped["explained"], explained(&case), "{name}: {flip}");
-            assert_ne!(flipped["explained"], explained(&saw_case(&saw)), "{name}: {flip}");
+            let changed = &flipped["explained"]["case"];
+            assert_ne!(*changed, case_as_it_was(&saw), "{case}: {flip}");
+            let expected = explained(&changed.to_string());
+            assert_eq!(flipped["explained"], expected, "{case}: {flip}");
         }
     }
 }
 
 /// The case as it was, which the page offers once nothing is changed.
-fn saw_case(saw: &Value) -> String {
+fn case_as_it_was(saw: &Value) -> Value {
     let command = saw["reset"]["command"].as_str().expect("text");
-    command.trim_start_matches("crosswalk explain '").trim_end_matches('\'').into()
+    let case = command.trim_start_matches("crosswalk explain '").trim_end_matches('\'');
+    serde_json::from_str(case).expect("JSON")
 }
 
 /// A page has everything in it, whoever opens it: without scripts a picture and the text.
@@ -233,6 +260,7 @@ fn a_page_is_one_small_file_that_says_what_was_printed() {
     }
 }
 
+/// Beside the outcome, and in full below; once something is changed, as what was before.
 #[test]
 fn a_page_has_what_machines_did() {
     require_kvm!();
@@ -241,6 +269,16 @@ fn a_page_has_what_machines_did() {
     output.expect_code(0);
     let page = std::fs::read_to_string(sandbox.path().join("page.html")).expect("a page");
     assert!(page.contains("What machines did") && page.contains("&#10003; agree"), "{page}");
+
+    require_browser!();
+    let saw = drive("walk.mjs", &sandbox.path().join("page.html"), &["", "[data-id='CR0.16']"]);
+    let beside = |moment: &Value| moment["beside"][0].as_str().expect("a line").to_owned();
+    let [first, flipped] = [beside(&saw["home"]), beside(&saw["flipped"][0])];
+    assert!(
+        first.starts_with("✓ kvm ") && first.ends_with(": #PF(P|W) at 0x18140e44018"),
+        "{first}"
+    );
+    assert_eq!(flipped, format!("{first}, before the change"));
 }
 
 #[test]

@@ -1,8 +1,10 @@
-// Clicks through the page of a walk. The arguments are a name for screenshots, and flips: selectors of what is
-// clicked at the end of the walk, each in the case as it was. Tells every step, and what became of each flip.
-import { look, ownArguments, see } from "./page.mjs";
+// Clicks through the page of a walk. The arguments are a name for screenshots, or nothing if the page is not looked at,
+// and flips: selectors of what is clicked at the end of the walk, each in the case as it was. Tells every step, and what
+// became of each flip.
+import { look as lookAt, ownArguments, see } from "./page.mjs";
 
 const [name, ...flips] = ownArguments;
+const look = (page, moment) => (name === "" ? [] : lookAt(page, `${name}-${moment}`));
 
 /** What the page says: the sentence of the step, its number, and the outcomes. */
 const shown = (page) => page.evaluate(() => {
@@ -17,6 +19,7 @@ const shown = (page) => page.evaluate(() => {
     was: text("#was"),
     changes: [...document.querySelectorAll("#changes li")].map((line) => line.textContent),
     command: text("#command"),
+    beside: [...document.querySelectorAll("#beside li")].map((line) => line.textContent),
     changed: [...document.querySelectorAll(".changed")].map((bit) => bit.dataset.id),
     focus: document.activeElement?.dataset?.id ?? document.activeElement?.id ?? "",
   };
@@ -29,7 +32,7 @@ const click = async (page, selector) => {
 };
 
 await see(async (page) => {
-  const complaints = await look(page, `${name}-first`);
+  const complaints = await look(page, "first");
 
   // Every step by the keyboard, to the end and back to the start.
   const steps = [await shown(page)];
@@ -39,7 +42,7 @@ await see(async (page) => {
     if (next.count === steps.at(-1).count) break;
     steps.push(next);
   }
-  complaints.push(...(await look(page, `${name}-last`)));
+  complaints.push(...(await look(page, "last")));
   await page.keyboard.press("Home");
   const home = await shown(page);
 
@@ -59,7 +62,7 @@ await see(async (page) => {
   await page.keyboard.press("Enter");
   await page.evaluate(() => working);
   const byKeyboard = await shown(page);
-  complaints.push(...(await look(page, `${name}-flipped`)));
+  complaints.push(...(await look(page, "flipped")));
   await click(page, "#undo");
 
   return { complaints, steps, home, flipped, reset, byKeyboard, undone: await shown(page) };

@@ -216,6 +216,7 @@ function renderResult({ explained, picture }) {
   byId("now").textContent = `${isOther && was !== now ? SIGN_OF_CHANGE : ""} ${isFault ? "▲" : "✓"} ${short(explained.prediction.alternatives[0].outcome)}`;
   byId("now").className = isFault ? "bad" : "good";
   byId("was").textContent = !isOther ? "" : was === now ? "The same as before the change." : `${SIGN_OF_CHANGE} was: ${was}`;
+  byId("beside").replaceChildren(...original.explained.machines.map((machine) => drawBeside(machine, isOther)));
   byId("machines")?.classList.toggle("stale", isOther);
   byId("sequence")?.querySelector("ol").replaceChildren(...explained.steps.map(drawStep));
 }

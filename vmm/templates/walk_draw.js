@@ -178,3 +178,11 @@ function drawStep({ action, outcomes, observed, dropped, cached }) {
   const said = lines.filter(Boolean).map((line) => make("p", {}, line));
   return make("li", {}, make("p", {}, make("strong", {}, action)), ...said);
 }
+
+/** What a machine did, in a line beside the outcome; more of it is below. It ran the case as it was. */
+function drawBeside({ machine, flavour, verdict, observed, reason }, isOther) {
+  const agrees = verdict === "agree";
+  return make("li", {},
+    make("strong", { class: agrees ? "good" : "bad" }, `${agrees ? "✓" : "▲"} ${machine} ${flavour}`),
+    `: ${observed ?? reason ?? verdict}${isOther ? ", before the change" : ""}`);
+}
