@@ -7,7 +7,8 @@ use std::path::Path;
 /// that has changed is replaced if that is wanted.
 pub(super) fn problems(page: &Path, text: &str, drawn: &Path) -> Vec<String> {
     let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let pictures = links.filter(|link| link.contains("pictures/") && link.ends_with(".svg"));
+    let is_drawn = |link: &&str| link.contains("pictures/") && link.strip_suffix(".svg").is_some();
+    let pictures = links.filter(is_drawn);
 
     let mut problems = Vec::new();
     for link in pictures {
