@@ -57,7 +57,9 @@ impl Refusal<'_> {
             SecondLevel::Ept(_) if matches!(self.fault, SecondFault::Malformed(_)) => {
                 rules.insert(NestedRule::Nest3);
                 let guest_physical = self.address(nested).get();
-                only(NestedExit::EptMisconfiguration { guest_physical })
+                let is_cleared = nested.misconfiguration_clears_qualification();
+                let qualification_known = if is_cleared { !0 } else { 0 };
+                only(NestedExit::EptMisconfiguration { guest_physical, qualification_known })
             }
             SecondLevel::Ept(ept) => {
                 rules.insert(NestedRule::Nest10);

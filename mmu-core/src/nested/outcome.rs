@@ -53,10 +53,12 @@ pub enum NestedExit {
         /// The guest's linear address; `None` where the field is not defined.
         linear: Option<u64>,
     },
-    /// Intel's EPT misconfiguration, of which nothing but the address is defined (NEST-3).
+    /// Intel's EPT misconfiguration (NEST-3).
     EptMisconfiguration {
         /// The guest-physical address.
         guest_physical: u64,
+        /// The bits of the exit qualification that are defined, as 0: all of them.
+        qualification_known: u64,
     },
 }
 
@@ -66,7 +68,7 @@ impl NestedExit {
         match *self {
             Self::NestedPageFault { info2, .. } => info2,
             Self::EptViolation { guest_physical, .. }
-            | Self::EptMisconfiguration { guest_physical } => guest_physical,
+            | Self::EptMisconfiguration { guest_physical, .. } => guest_physical,
         }
     }
 

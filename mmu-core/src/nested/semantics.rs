@@ -288,6 +288,12 @@ pub trait NestedSemantics: Copy {
         by_manual
     }
 
+    /// Whether the exit for a misconfiguration clears the exit qualification (NEST-3; SDM "Basic VM-Exit
+    /// Information").
+    fn misconfiguration_clears_qualification(&self) -> bool {
+        true
+    }
+
     /// Bits 2:0 of an exit qualification: the access (NEST-10).
     fn qualification_of_access(&self, access: &NestedAccess) -> u64 {
         match access.kind {

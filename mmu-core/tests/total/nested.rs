@@ -44,7 +44,7 @@ fn exit(values: &mut Values) -> NestedExit {
             guest_physical: info2,
             linear,
         },
-        NestedExit::EptMisconfiguration { guest_physical: info2 },
+        NestedExit::EptMisconfiguration { guest_physical: info2, qualification_known: info1 },
     ])
 }
 

@@ -99,15 +99,22 @@ impl Flavour {
     }
 }
 
-/// What is beneath this host: `bare`, or the hypervisor that CPUID 40000000h names.
+/// What is beneath this host: the hypervisor that CPUID 40000000h names, or `bare`. Bochs names none there; its BIOS
+/// does.
 pub fn beneath() -> String {
     const HYPERVISOR_PRESENT: u32 = 1 << 31;
     if __cpuid(1).ecx & HYPERVISOR_PRESENT == 0 {
-        return "bare".into();
+        let vendor = file_beginning(Path::new("/sys/class/dmi/id/bios_vendor"));
+        return name_of_machine(vendor.as_deref().unwrap_or_default()).into();
     }
 
     let CpuidResult { ebx, ecx, edx, .. } = __cpuid(0x4000_0000);
     name_of_hypervisor(&text_of(&[ebx, ecx, edx]))
+}
+
+/// The name of an emulator that says in CPUID that it is none, by the vendor of its BIOS; `bare` for all others.
+fn name_of_machine(bios_vendor: &str) -> &'static str {
+    if bios_vendor.contains("Bochs") { "bochs" } else { "bare" }
 }
 
 /// The name of the hypervisor with a signature in CPUID.
@@ -163,6 +170,13 @@ pub(super) fn text_of(words: &[u32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// CPUID of Bochs 2.7 says that no hypervisor is there.
+    #[test]
+    fn bochs_is_known_by_its_bios() {
+        assert_eq!(name_of_machine("The Bochs Project"), "bochs");
+        assert_eq!(name_of_machine("American Megatrends Inc."), "bare");
+    }
     use std::fs;
 
     /// The flavour if these modules are loaded, each with a parameter.

@@ -274,9 +274,9 @@ fn is_alike(
                 && (linear == from || is_defined & LINEAR_IS_VALID == 0)
         }
         (
-            SeenEnd::EptMisconfiguration { guest_physical, .. },
-            SeenEnd::EptMisconfiguration { guest_physical: at, .. },
-        ) => guest_physical == at,
+            SeenEnd::EptMisconfiguration { guest_physical, qualification },
+            SeenEnd::EptMisconfiguration { guest_physical: at, qualification: other },
+        ) => guest_physical == at && qualification == other,
         (
             SeenEnd::Fault { vector, error_code, cr2 },
             SeenEnd::Fault { vector: other, error_code: code, cr2: at },

@@ -93,10 +93,11 @@ pub struct KnownNested {
 }
 
 /// The files that come with the program: the kind of the machine, what decides there, and the file.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("tcg", include_str!("../known/tcg.toml")),
     ("bochs", include_str!("../known/bochs.toml")),
     ("kvm-on-tcg", include_str!("../known/kvm-on-tcg.toml")),
+    ("kvm-on-bochs", include_str!("../known/kvm-on-bochs.toml")),
 ];
 
 impl KnownNested {
@@ -105,7 +106,7 @@ impl KnownNested {
         Self::default()
     }
 
-    /// What is known of a machine: `tcg`, `bochs` or `kvm-on-tcg`; nothing of others.
+    /// What is known of a machine: `tcg`, `bochs`, `kvm-on-tcg` or `kvm-on-bochs`; nothing of others.
     ///
     /// # Panics
     /// If a file that comes with the program is wrong: a test reads all of them.

@@ -43,7 +43,7 @@ pub enum SeenEnd {
     EptMisconfiguration {
         /// The guest-physical address.
         guest_physical: u64,
-        /// The exit qualification, which the manual does not define.
+        /// The exit qualification.
         qualification: u64,
     },
     /// The processor refused to enter L2.
@@ -146,9 +146,11 @@ impl fmt::Display for SeenEnd {
                 "EPT violation, qualification={qualification:#x}, \
                  guest-physical={guest_physical:#x}, linear={linear:#x}"
             ),
-            Self::EptMisconfiguration { guest_physical, .. } => {
-                write!(f, "EPT misconfiguration, guest-physical={guest_physical:#x}")
-            }
+            Self::EptMisconfiguration { guest_physical, qualification } => write!(
+                f,
+                "EPT misconfiguration, qualification={qualification:#x}, \
+                 guest-physical={guest_physical:#x}"
+            ),
             Self::NotEntered { code } => write!(f, "the guest was not entered ({code:#x})"),
             Self::Other { code } => write!(f, "exit {code:#x}"),
             Self::Lost(how) => write!(f, "the hypervisor is lost: {how}"),

@@ -67,6 +67,8 @@ bitflags! {
         const NESTED_PSE_36_ENDS_AT_36 = 1 << 20;
         /// A PDPTE maps 1 GiB, in either dimension, although CPUID reports no such pages.
         const ALWAYS_1_GIB = 1 << 21;
+        /// The exit for a misconfiguration has the exit qualification of another one.
+        const STALE_QUALIFICATION = 1 << 22;
     }
 }
 
@@ -454,6 +456,10 @@ impl NestedSemantics for Quirked {
 
     fn checks_flag_writes(&self) -> bool {
         !self.0.contains(Quirks::EPT_UNCHECKED_FLAGS)
+    }
+
+    fn misconfiguration_clears_qualification(&self) -> bool {
+        !self.0.contains(Quirks::STALE_QUALIFICATION)
     }
 
     fn qualification_of_access(&self, access: &NestedAccess) -> u64 {

@@ -235,9 +235,13 @@ impl Differences {
             (
                 CaseEnd::Of(NestedEnd::Exit(NestedExit::EptMisconfiguration {
                     guest_physical: expected,
+                    qualification_known: known,
                 })),
-                SeenEnd::EptMisconfiguration { guest_physical, .. },
-            ) => self.number(Field::GuestPhysical, !0, *expected, guest_physical),
+                SeenEnd::EptMisconfiguration { guest_physical, qualification },
+            ) => {
+                self.number(Field::Qualification, *known, 0, qualification);
+                self.number(Field::GuestPhysical, !0, *expected, guest_physical);
+            }
             (CaseEnd::NotEntered { code: expected }, SeenEnd::NotEntered { code }) => {
                 self.number(Field::Qualification, !0, *expected, code);
             }

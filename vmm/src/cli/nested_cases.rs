@@ -99,6 +99,7 @@ pub(super) fn known_of(machine: &Identity) -> KnownNested {
     KnownNested::of(match (machine.kind.as_str(), machine.beneath.as_str()) {
         ("qemu", _) => "tcg",
         ("kvm", "tcg") => "kvm-on-tcg",
+        ("kvm", "bochs") => "kvm-on-bochs",
         (kind, _) => kind,
     })
 }

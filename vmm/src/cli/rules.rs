@@ -73,7 +73,7 @@ fn all_findings() -> Result<Vec<(String, FindingOfRule)>, Failure> {
         }));
     }
 
-    for machine in ["tcg", "bochs", "kvm-on-tcg"] {
+    for machine in ["tcg", "bochs", "kvm-on-tcg", "kvm-on-bochs"] {
         for known in KnownNested::of(machine).findings().iter().cloned() {
             let is_there = findings
                 .iter()

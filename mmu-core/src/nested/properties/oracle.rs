@@ -304,7 +304,7 @@ fn end_of(end: &NestedEnd) -> End {
         NestedEnd::Exit(NestedExit::EptViolation { qualification, guest_physical, .. }) => {
             End::Violation(qualification, guest_physical)
         }
-        NestedEnd::Exit(NestedExit::EptMisconfiguration { guest_physical }) => {
+        NestedEnd::Exit(NestedExit::EptMisconfiguration { guest_physical, .. }) => {
             End::Misconfiguration(guest_physical)
         }
     }

@@ -155,13 +155,15 @@ impl KvmProber<'_> {
         Ok(deciders.map(|provenance| self.beneath(provenance)))
     }
 
-    /// If this host itself runs under TCG, TCG decides what the processor seems to decide.
+    /// If this host itself runs under an emulator, that decides what the processor seems to decide.
     fn beneath(&self, provenance: Provenance) -> Provenance {
-        match provenance {
-            _ if self.machine.parts.identity.beneath != "tcg" => provenance,
-            Provenance::Processor => Provenance::Tcg,
-            Provenance::ProcessorOnShadowTables => Provenance::TcgOnShadowTables,
-            other => other,
+        match (self.machine.parts.identity.beneath.as_str(), provenance) {
+            ("tcg", Provenance::Processor) => Provenance::Tcg,
+            ("tcg", Provenance::ProcessorOnShadowTables) => Provenance::TcgOnShadowTables,
+            ("bochs", Provenance::Processor | Provenance::ProcessorOnShadowTables) => {
+                Provenance::Emulator
+            }
+            (_, other) => other,
         }
     }
 
