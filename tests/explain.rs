@@ -13,6 +13,16 @@ fn explain_file(name: &str) -> String {
     run(&["explain", file]).expect_code(0).expect_80_columns().stdout
 }
 
+/// Without paging there are no entries, whatever a step stores.
+#[test]
+fn a_store_before_an_access_without_paging() {
+    let case = r#"{"mode":"unpaged","state":{"cr0":"0x11","cr3":"0x0","cr4":"0x0","efer":"0x0"},"entries":[],
+        "before":[{"write":{"address":"0x1000","value":"0x1"}}],
+        "access":{"kind":"read","address":"0x1000","size":1,"ring":0}}"#;
+    let words = run(&["explain", case]).expect_code(0).words_of_stdout();
+    assert!(words.contains("completed: 1 byte at 0x1000"), "{words}");
+}
+
 /// INVLPG of an address in a 2 MiB page drops the whole page, and the entries above it.
 #[test]
 fn invlpg_of_another_offset_in_a_large_page() {

@@ -10,7 +10,7 @@ use std::fs;
 #[test]
 fn the_catalogue_is_listed() {
     let text = run(&["litmus"]).expect_code(0).expect_80_columns();
-    assert!(text.words_of_stdout().contains("99 tests."), "{}", text.stdout);
+    assert!(text.words_of_stdout().contains("98 tests."), "{}", text.stdout);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_test_has_its_outcomes_with_their_classes() {
 fn every_test_of_the_catalogue_holds() {
     let document = run(&["litmus", "all", "--json"]).expect_code(0).json();
     let tests = list(&document["tests"]);
-    assert_eq!(tests.len(), 99);
+    assert_eq!(tests.len(), 98);
     assert!(tests.iter().all(|test| !list(&test["outcomes"]).is_empty()));
     run(&["litmus", "all"]).expect_code(0).expect_80_columns();
 }
@@ -128,7 +128,7 @@ fn the_catalogue_shows_nothing_forbidden_on_qemu() {
     let sandbox = Sandbox::new();
     let run = ["litmus", "all", "--machine", "qemu", "--runs", "200", "--report", "page.html"];
     let text = sandbox.run(&run).expect_code(0).expect_80_columns().words_of_stdout();
-    assert!(text.starts_with("no forbidden outcome: "), "{text}");
+    assert!(text.starts_with("no forbidden outcome"), "{text}");
     let page = fs::read_to_string(sandbox.path().join("page.html")).expect("it was written");
     assert!(page.contains("id=\"xchg-write\"") && !page.contains("http://"), "{page}");
 }

@@ -186,6 +186,17 @@ fn what_a_flip_means_depends_on_the_case() {
         {"address":"0x5000","value":"0x800000000012307"}],
         "access":{"kind":"read","address":"0x10","size":8,"ring":3}}"#;
 
+    let movs = r#"{"mode":"4level","state":{"cr0":"0x80010011","cr3":"0x1000","cr4":"0x620","efer":"0xd00"},
+        "entries":[{"address":"0x1000","value":"0x2007"},{"address":"0x2000","value":"0x3007"},
+        {"address":"0x3000","value":"0x4007"},{"address":"0x4000","value":"0x40000007"},
+        {"address":"0x4008","value":"0x40001007"}],
+        "access":{"kind":"write","address":"0x1010","size":8,"ring":3,"instruction":"movs","source":"0x20"}}"#;
+    let protected = r#"{"mode":"4level","state":{"cr0":"0x80010011","cr3":"0x1000","cr4":"0x620","efer":"0xd00"},
+        "entries":[{"address":"0x1000","value":"0x2007"},{"address":"0x2000","value":"0x3007"},
+        {"address":"0x3000","value":"0x4007"},{"address":"0x4000","value":"0x40000005"}],
+        "before":[{"write_protect":false},{"mov_cr0":"0x80010011"}],
+        "access":{"kind":"write","address":"0x10","size":8,"ring":0}}"#;
+
     // Each with what is flipped, and whether the page is looked at.
     let [write, user] = ["[data-id='CR0.16']", "[name=ring][value='0']"];
     for (name, case, flips) in [
@@ -198,6 +209,10 @@ fn what_a_flip_means_depends_on_the_case() {
         ),
         ("", large, vec!["[data-id='entry-0x1004.1']", "[data-id='CR4.4']", "[data-id='CR3.12']"]),
         ("", pae, vec!["[data-id='entry-0x1000.0']", "[data-id='CR4.5']", "[data-id='EFER.10']"]),
+        // Its last walk is that of the destination.
+        ("", movs, vec!["[data-id='address.3']", "[data-id='entry-0x4008.1']"]),
+        // The bit of CR0 is that of the last action that stores it.
+        ("", protected, vec!["[data-id='CR0.16']"]),
         (
             "",
             keys,
@@ -285,7 +300,8 @@ fn a_page_has_what_machines_did() {
 fn what_has_no_picture_is_refused_before_anything_is_written() {
     let sandbox = Sandbox::new();
     let two = format!("[{WRITE},{WRITE}]");
-    let refusals: [(&[&str], &str); 6] = [
+    sandbox.file("case.json", WRITE);
+    let refusals: [(&[&str], &str); 8] = [
         (&["nested:random:5:1", "--html", "p"], "--html is not for a case of nested paging"),
         (&[&two, "--html", "p"], "--html takes one case, not 2"),
         (
@@ -293,6 +309,11 @@ fn what_has_no_picture_is_refused_before_anything_is_written() {
             "--html: the page walks again by the reference, not by mutant:M41",
         ),
         (&[WRITE, "--html", "p", "--svg", "p"], "--svg: expected another file than that of --html"),
+        (
+            &[WRITE, "--html", "p", "--svg", "./p"],
+            "--svg: expected another file than that of --html",
+        ),
+        (&["case.json", "--html", "./case.json"], "--html: ./case.json is the case that is read"),
         (&[WRITE, "--svg", "-"], "-: expected the name of a file"),
         (&[WRITE, "--svg", "p", "--json"], "cannot be used with"),
     ];

@@ -48,6 +48,8 @@ function choose(index) {
   story = stories[index];
   histories.forEach((history, place) => { history.hidden = place !== index; });
   rows = [...histories[index].querySelectorAll(".rows tbody tr")];
+  // A history without steps is not played.
+  byId("player").hidden = byId("stage").hidden = rows.length === 0;
   byId("mode").selectedIndex = index;
   byId("slider").max = rows.length - 1;
   drawStrip();
@@ -270,6 +272,7 @@ function stop() {
   word.textContent = "Play";
 }
 function play() {
+  if (rows.length === 0) return;
   if (step === rows.length - 1) show(0);
   const [sign, word] = byId("play").children;
   sign.textContent = "\u23f8\ufe0e";
@@ -324,5 +327,4 @@ function follow() {
 }
 window.addEventListener("hashchange", follow);
 document.body.classList.add("has-player");
-byId("player").hidden = byId("stage").hidden = false;
 follow();

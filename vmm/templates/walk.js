@@ -48,9 +48,11 @@ function sentence({ picture, explained }, { walk: number, index, isEnd }) {
 
 const verb = ({ kind, words }) => (kind === "denied" ? `is complete, and the access is ${words}` : words);
 
-/** Makes a change after those before it. */
+/** Makes a change after those before it. What fails leaves the page as it is. */
 function change(description, edit) {
-  working = working.then(() => walkAgain(description, edit));
+  working = working.then(() => walkAgain(description, edit)).catch((problem) => {
+    byId("refused").textContent = `Refused: ${problem.message ?? problem}`;
+  });
 }
 
 /** Makes a change, and the walk again. One that no case can say is refused, with the reason. */
@@ -130,15 +132,17 @@ function renderPicture({ svg }, at) {
   }
 }
 
-function renderWalk({ picture }, number, index) {
+function renderWalk({ explained, picture }, number, index) {
   const walk = picture.walks[number];
-  const isFirst = number === 0;
   const several = picture.walks.length > 1 ? ` (page ${number + 1} of ${picture.walks.length}: ${walk.access} at ${walk.address})` : "";
   byId("which").textContent = several;
-  const flip = (bit, what, old) => change(described("address", what, old), (chosen) => flipAddress(chosen, bit));
+  // The second page of an access has no address of its own in the case.
+  const { access } = explained.case;
+  const field = ["source", "address"].find((name) => access[name] !== undefined && BigInt(access[name]) === BigInt(walk.address));
+  const flip = (bit, what, old) => change(described(field, what, old), (chosen) => flipAddress(chosen, field, bit));
   byId("address").replaceChildren(drawAddress(walk, {
-    before: isFirst ? original.explained.case.access.address : undefined,
-    flip,
+    before: field && original.explained.case.access[field],
+    flip: field && flip,
     step: index,
   }));
 
@@ -234,7 +238,7 @@ function renderChanges({ explained }) {
 
 /** One bit of a word is a stop of the Tab key. */
 function rove(word) {
-  const bits = [...word.querySelectorAll(".bit")];
+  const bits = [...word.querySelectorAll(".bit:not(:disabled)")];
   const chosen = bits.find((bit) => bit === document.activeElement) ?? bits[0];
   for (const bit of bits) bit.tabIndex = bit === chosen ? 0 : -1;
 }
@@ -243,7 +247,7 @@ function go(to) {
   step = to;
   render();
 
-  // Whoever has scrolled down to the tables sees the one of the step; above them the picture shows it.
+  // Below the picture, the table of the step is what shows it.
   const isPictureGone = byId("stage").getBoundingClientRect().bottom < 200;
   const card = document.querySelector(".entry.current") ?? document.querySelector(".end-of-walk.read");
   if (isPictureGone) card?.scrollIntoView({ block: "nearest" });
@@ -258,7 +262,7 @@ document.addEventListener("keydown", (event) => {
   // In a word the arrows go from bit to bit, and controls of a form have keys of their own.
   const word = target.closest?.(".word");
   if (word) {
-    const bits = [...word.querySelectorAll(".bit")];
+    const bits = [...word.querySelectorAll(".bit:not(:disabled)")];
     const place = bits.indexOf(target);
     const to = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: bits.length - 1 }[key];
     bits[Math.min(Math.max(to, 0), bits.length - 1)].focus();

@@ -14,18 +14,15 @@ function lastAction(chosen, name, holds = () => true) {
 
 /** Flips a bit of an entry: in the last store that a sequence makes there, else in memory before it. */
 function flipEntry(chosen, { at, in_register: inRegister, index }, bit) {
-  if (inRegister) {
-    chosen.state.pdptes[index] = flipped(chosen.state.pdptes[index], bit);
-    const inMemory = chosen.entries.find(({ address }) => BigInt(address) === BigInt(at));
-    if (inMemory) inMemory.value = flipped(inMemory.value, bit);
-    return;
-  }
+  const { pdptes } = chosen.state;
+  const isRegister = inRegister && pdptes !== undefined;
+  if (isRegister) pdptes[index] = flipped(pdptes[index], bit);
 
   const isThere = ({ address }) => BigInt(address) === BigInt(at);
   const entry = lastAction(chosen, "write", isThere)?.write ?? chosen.entries.find(isThere);
   if (entry) {
     entry.value = flipped(entry.value, bit);
-  } else {
+  } else if (!isRegister) {
     chosen.entries.push({ address: at, value: flipped("0x0", bit) });
   }
 }
@@ -35,10 +32,11 @@ const LOADS = { CR0: "mov_cr0", CR3: "mov_cr3", CR4: "mov_cr4", EFER: "wrmsr_efe
 
 /** Flips a bit of a register: in the last action of a sequence that loads it, else before all of them. */
 function flipRegister(chosen, register, bit) {
-  const protect = register === "CR0" && bit === CR0_WP && lastAction(chosen, "write_protect");
-  const load = lastAction(chosen, LOADS[register]);
-  if (protect) {
-    protect.write_protect = !protect.write_protect;
+  const isProtect = (action) => register === "CR0" && bit === CR0_WP && action.write_protect !== undefined;
+  const loads = (action) => isProtect(action) || action[LOADS[register]] !== undefined;
+  const load = (chosen.before ?? []).findLast(loads);
+  if (load && isProtect(load)) {
+    load.write_protect = !load.write_protect;
   } else if (load) {
     load[LOADS[register]] = flipped(load[LOADS[register]], bit);
   } else {
@@ -87,7 +85,7 @@ function changeAccess(chosen, field, value) {
   }
 }
 
-/** Flips a bit of the linear address. */
-function flipAddress(chosen, bit) {
-  chosen.access.address = flipped(chosen.access.address, bit);
+/** Flips a bit of a linear address: that of the access, or of its source. */
+function flipAddress(chosen, field, bit) {
+  chosen.access[field] = flipped(chosen.access[field], bit);
 }

@@ -28,6 +28,7 @@ function bitButton({ word, field, bit, value, before, id, flip }) {
     "data-id": `${id}.${bit}`,
     "aria-label": label,
     title: label,
+    disabled: flip === undefined,
     onclick: () => flip(bit, what, value),
   }, String(value));
 }
@@ -180,8 +181,8 @@ function drawStep({ action, outcomes, observed, dropped, cached }) {
 }
 
 /** What a machine did, in a line beside the outcome; more of it is below. It ran the case as it was. */
-function drawBeside({ machine, flavour, verdict, observed, reason }, isOther) {
-  const agrees = verdict === "agree";
+function drawBeside({ machine, flavour, verdict, known, observed, reason }, isOther) {
+  const agrees = verdict === "agree" || known;
   return make("li", {},
     make("strong", { class: agrees ? "good" : "bad" }, `${agrees ? "✓" : "▲"} ${machine} ${flavour}`),
     `: ${observed ?? reason ?? verdict}${isOther ? ", before the change" : ""}`);

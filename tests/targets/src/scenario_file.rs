@@ -21,7 +21,6 @@ pub fn scenario_file(input: &[u8]) {
 
     for mode in [Bits32, FourLevel] {
         let story = scenario.run(Setting::new(mode)).expect("a mode with tables");
-        assert!(!story.claims.is_empty() || !story.problems.is_empty() || story.passed());
         let sentences = story.claims.iter().map(|claim| &claim.claim).chain(&story.problems);
         for sentence in sentences {
             assert!(!sentence.contains(char::is_control), "{sentence:?}");

@@ -105,7 +105,6 @@ pub const TESTS: &[(&str, &str)] = catalogue! {
     "grant-write-remote"
     "revoke-write-remote"
     "code-written"
-    "code-written-remote"
 };
 
 /// The test of a name, if there is one.

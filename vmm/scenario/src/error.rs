@@ -4,7 +4,7 @@ use crosswalk_guest::system::Ending;
 use crosswalk_machine::MachineError;
 use mmu_core::AccessError;
 use mmu_core::memory::OutsideMemory;
-use mmu_core::space::SpaceError;
+use mmu_core::space::{Decision, SpaceError};
 
 /// Why a scenario stopped.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum DriverError {
     #[error("{0}")]
     Outside(#[from] OutsideMemory),
     /// A program did not run to its end.
-    #[error("a program of {0} ended otherwise: {1:?}")]
+    #[error("a program of {0} ended otherwise: {end}", end = in_words(*.1))]
     Ended(char, Ending),
     /// A step is about a process that has ended.
     #[error("{0} has ended")]
@@ -30,4 +30,15 @@ pub enum DriverError {
     /// The machine died. The scenario itself has not failed.
     #[error("{0}")]
     Machine(#[from] MachineError),
+}
+
+/// How a process ended.
+fn in_words(ending: Ending) -> String {
+    match ending {
+        Ending::Exited => "it is over".into(),
+        Ending::Invalid(what) => Decision::Invalid(what).to_string(),
+        Ending::Refused(problem) => format!("a fault that cannot be served: {problem}"),
+        Ending::Exception(vector) => format!("exception {vector}"),
+        Ending::Endless => "it faults again and again at one place".into(),
+    }
 }

@@ -191,7 +191,7 @@ fn next_line() -> Option<String> {
 /// Asks every question, as long as there are answers.
 fn ask(sheet: &Sheet<'_>, mut student: Student) {
     let how = "Type an answer, `?` to see it, or `quit`.";
-    print(&format!("seed {}: `{}` asks the same.\n{how}\n\n", sheet.seed, sheet.command));
+    print(&exercise::heading(sheet, how));
 
     let (mut right, mut asked) = (0, 0);
     'sheet: for (place, Exercise { questions, .. }) in sheet.exercises.iter().enumerate() {

@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     if let Some(path) = &arguments.dump {
         check_replaceable(path)?;
     }
-    arguments.pictures.check(arguments.walker())?;
+    arguments.pictures.check(&arguments.case, arguments.walker())?;
     let mut machines = match booted {
         Some(_) => Vec::new(),
         None => open_machines(arguments)?,

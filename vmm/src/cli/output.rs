@@ -86,6 +86,16 @@ pub(super) fn check_replaceable(path: &Path) -> Result<(), Failure> {
     file::check_replaceable(path).map_err(|error| cannot_be_written(path, &error))
 }
 
+/// Whether two names are of one file, whether it is there or not.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        path.canonicalize().ok().or_else(|| Some(directory.join(path.file_name()?)))
+    };
+    place(one).is_some_and(|one| place(other).is_some_and(|other| one == other))
+}
+
 /// Writes a file whole or not at all.
 pub(super) fn replace_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
     file::replace(path, content).map_err(|error| cannot_be_written(path, &error))

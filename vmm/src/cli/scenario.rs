@@ -3,7 +3,7 @@
 use super::failure::{Failure, print_error};
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::number::{parse_count, parse_seed};
-use super::output::{check_replaceable, finish, replace_file};
+use super::output::{check_replaceable, finish, is_same_file, replace_file};
 use super::stop_flag::{goes_on, stop_flag};
 use crate::file;
 use crate::finding::known;
@@ -18,7 +18,6 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use crosswalk_machine::{Capabilities, Identity, MachineError};
 use mmu_core::PagingMode;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -232,14 +231,6 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
     match selection {
         Asked::Random => run_random(&mut host, &modes, arguments, &stop),
         _ => run_stories(&mut host, &modes, &scenarios, arguments, &stop),
-    }
-}
-
-/// Whether two names are of one file, that there is.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (fs::canonicalize(one), fs::canonicalize(other)) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
     }
 }
 

@@ -327,10 +327,12 @@ impl CachedTables {
                 if let Some(update) = known {
                     update.may_set |= may_set;
                 } else if is_changed {
+                    // Without paging, what is stored is no entry.
                     let depth = depth_of(case.mode(), entry.at);
+                    let Some(level) = levels(case.mode()).get(depth) else { continue };
                     way.updates.push(EntryUpdate {
                         at: PhysAddr::new(entry.at),
-                        level: &levels(case.mode())[depth],
+                        level,
                         before: entry.value,
                         must_set: 0,
                         may_set,

@@ -35,7 +35,11 @@ extern "C" fn explain() -> usize {
 
 /// Replaces the question by its answer. Returns the length of the answer in bytes.
 fn answer(to: impl Fn(&str) -> String) -> usize {
+    // The room is not held meanwhile: a walk that ends in a trap would leave it locked.
+    let question = std::mem::take(&mut *ROOM.lock().unwrap_or_else(PoisonError::into_inner));
+    let answer = to(&String::from_utf8_lossy(&question)).into_bytes();
+
     let mut room = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
-    *room = to(&String::from_utf8_lossy(&room)).into_bytes();
+    *room = answer;
     room.len()
 }

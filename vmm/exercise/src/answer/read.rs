@@ -29,6 +29,7 @@ pub(super) fn read(form: Form, typed: &str) -> Option<Value> {
     }
 
     match form {
+        Form::Bytes if NOUNS.iter().any(|noun| typed.ends_with(noun)) => None,
         Form::Count | Form::Bytes => number(&typed).map(Value::Number),
         Form::Hexadecimal => hexadecimal(&typed).map(Value::Number),
         Form::Place => match typed.as_str() {
@@ -105,24 +106,35 @@ fn end(typed: &str) -> Option<End> {
         _ => {}
     }
 
-    let mut code = 0;
     let flags = typed.strip_prefix("pf").unwrap_or(typed);
+    if let Some(code) = number(flags.trim_matches(|letter| " ()".contains(letter))) {
+        return Some(End::PageFault(code.try_into().ok()?));
+    }
+
+    let flags = flags.replace("i/d", "i").replace("w/r", "w").replace("u/s", "u");
+    let flags = flags.replace(" =", "=").replace("= ", "=");
+    let mut code = 0;
     let mut is_empty = flags == typed;
-    for word in flags.split(|letter: char| !letter.is_ascii_alphanumeric()) {
-        let bit = CODE_FLAGS.iter().position(|flag| flag.eq_ignore_ascii_case(word));
-        code |= match (bit, word) {
-            (_, "") => continue,
-            (Some(bit), _) => 1 << bit,
-            (None, "id") => 1 << 4,
-            (None, word) => number(word)?.try_into().ok()?,
+    let is_between = |letter: char| !(letter.is_ascii_alphanumeric() || "=!~".contains(letter));
+    for word in flags.split(is_between).filter(|word| !word.is_empty()) {
+        let (flag, is_set) = match (word.split_once('='), word.strip_prefix(['!', '~'])) {
+            (Some((flag, "1")), None) => (flag, true),
+            (Some((flag, "0")), None) | (None, Some(flag)) => (flag, false),
+            (None, None) => (word, true),
+            _ => return None,
         };
+        let bit = CODE_FLAGS.iter().position(|name| name.eq_ignore_ascii_case(flag))?;
+        code |= u32::from(is_set) << bit;
         is_empty = false;
     }
     (!is_empty).then_some(End::PageFault(code))
 }
 
-/// `user rw-`, `supervisor read-only`, `u rwx`, `user, write, execute`.
+/// `user rw-`, `supervisor read-only`, `u rwx`, `user, write, execute`. What is denied with a sign is not read.
 fn rights(typed: &str) -> Option<u32> {
+    if typed.contains(['!', '~']) {
+        return None;
+    }
     let typed =
         typed.replace("read-only", "ro").replace("no-execute", "").replace("no execute", "");
     let mut rights = 0;
@@ -130,8 +142,8 @@ fn rights(typed: &str) -> Option<u32> {
     for word in typed.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-')) {
         match word {
             "" | "-" | "r" | "ro" | "read" | "r--" | "r-" | "and" | "page" | "only" => {}
-            "user" | "u" => whose = Some(2),
-            "supervisor" | "s" | "kernel" => whose = Some(0),
+            "user" | "u" if whose != Some(0) => whose = Some(2),
+            "supervisor" | "s" | "kernel" if whose != Some(2) => whose = Some(0),
             "w" | "write" | "writable" | "rw" | "rw-" => rights |= 1,
             "x" | "execute" | "executable" | "fetch" | "rx" | "r-x" => rights |= 4,
             "rwx" | "wx" => rights |= 5,

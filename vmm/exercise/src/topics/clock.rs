@@ -270,7 +270,10 @@ fn which_next(places: &[Place], first: &Taken, second: &Taken) -> Question {
                 which frame is taken now?";
     let mut question = Question::new(text, Form::Count, Number(right.into()))
         .work(format!("The hand goes on behind frame {}.", first.frame));
-    for spared in &second.spared {
+    let count = places.len() as u64;
+    let mut passed: Vec<u64> = second.spared.iter().copied().collect();
+    passed.sort_by_key(|frame| (frame + count - first.frame - 1) % count);
+    for spared in passed {
         question = question.work(format!("Frame {spared}: A = 1, cleared."));
     }
     question = question.work(format!("Frame {right}: A = 0, taken."));

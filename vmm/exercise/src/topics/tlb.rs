@@ -286,7 +286,8 @@ fn hits(setting: &Setting, steps: &[Step], run: &Run) -> Question {
 
 /// Why each read hits or misses: what filled its place last, or what emptied it.
 fn reasons(setting: &Setting, steps: &[Step], run: &Run) -> Vec<String> {
-    let mut last: BTreeMap<(u64, usize), String> = BTreeMap::new();
+    // Whether each page is cached, and why.
+    let mut last: BTreeMap<(u64, usize), (bool, String)> = BTreeMap::new();
     let of_process = if setting.global.contains(&true) { " for this process" } else { "" };
     let mut process = 1;
     let mut hits = run.hits.iter();
@@ -300,25 +301,26 @@ fn reasons(setting: &Setting, steps: &[Step], run: &Run) -> Vec<String> {
                 let is_hit = hits.next().is_some_and(|is_hit| *is_hit);
                 let key = (whose(page), page);
                 let never = || format!("{} was not cached yet{of_process}", letter(page));
-                let why = last.get(&key).cloned().unwrap_or_else(never);
+                let why = last.get(&key).map_or_else(never, |(_, why)| why.clone());
                 let word = HIT_OR_MISS[usize::from(is_hit)];
                 reasons.push(format!("Step {number}, read {}, is a {word}: {why}.", letter(page)));
                 if !is_hit {
-                    last.insert(
-                        key,
-                        format!("step {number} brought it in, and nothing dropped it"),
-                    );
+                    let why = format!("step {number} brought it in, and nothing dropped it");
+                    last.insert(key, (true, why));
                 }
             }
             Step::Invlpg(page) => {
-                last.insert((whose(page), page), format!("INVLPG in step {number} dropped it"));
+                if let Some(known @ (true, _)) = last.get_mut(&(whose(page), page)) {
+                    *known = (false, format!("INVLPG in step {number} dropped it"));
+                }
             }
             Step::LoadRoot { process: next, keeps } => {
-                for (key, why) in &mut last {
+                for (key, known) in &mut last {
                     let is_dropped = !setting.has_pcids || key.0 == next;
-                    if key.0 != 0 && is_dropped && !keeps {
-                        *why =
+                    if known.0 && key.0 != 0 && is_dropped && !keeps {
+                        let why =
                             format!("MOV to CR3 in step {number} dropped it, as it is not global");
+                        *known = (false, why);
                     }
                 }
                 process = next;

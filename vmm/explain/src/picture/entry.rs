@@ -8,7 +8,7 @@ use mmu_core::x86::format::{
 use mmu_core::x86::semantics::EntryError;
 use mmu_core::{Cr4, PagingMode, Regime};
 
-/// Bits 58:52 and 62:59, which the walk of long mode ignores unless there are keys.
+/// Bits 62:59: the protection key, ignored unless there are keys.
 const KEY: u64 = 0xf << 59;
 /// Bits 11:9: for software.
 const SOFTWARE: u64 = 0xe00;

@@ -12,7 +12,7 @@ const FLAGS: [(PageFaultCode, &str, [&str; 2]); 7] = [
     (PageFaultCode::RSVD, "RSVD", ["no reserved bit was set", "a reserved bit was set"]),
     (PageFaultCode::U, "U/S", ["a supervisor access", "a user access"]),
     (PageFaultCode::W, "W/R", ["not a write", "a write"]),
-    (PageFaultCode::P, "P", ["an entry was not present", "every entry was present"]),
+    (PageFaultCode::P, "P", ["an entry was not present", "every entry that was read was present"]),
 ];
 
 /// The error code as fields; of a page fault alone.

@@ -38,7 +38,9 @@ pub(crate) use play::play;
 use crate::driver::tables_of_a_process;
 use error::FileError;
 use mmu_core::PagingMode;
+use mmu_core::space::PAGE_BYTES;
 use names::Names;
+use region::check_touched;
 use step::Step;
 use table::{Fields, Value, list, number, text, unexpected};
 use toml::de::{DeTable, DeValue};
@@ -55,6 +57,8 @@ const MAX_ACCESSES: usize = 400;
 const MAX_WORK: usize = 10_000;
 /// The maximum number of characters of a sentence.
 const MAX_SENTENCE: usize = 200;
+/// The end of the addresses that a process may have.
+const END_OF_PLACES: u64 = 1 << 32;
 /// The number of frames that the guest has.
 const MAX_FRAMES: u64 = crosswalk_guest::system::layout::MAX_FRAMES as u64;
 
@@ -173,17 +177,30 @@ impl FrameCount {
 fn read_places(value: &Value<'_>, names: &mut Names) -> Result<(), FileError> {
     let fields = Fields::of("the places", value)?;
     for (name, value) in fields.entries() {
-        let address = number(value, 0..1 << 32)?;
+        let address = number(value, 0..END_OF_PLACES)?;
         names.add_place(name, address).map_err(|problem| FileError::new(value.span(), problem))?;
     }
     Ok(())
 }
 
-/// An address: a number, or a place and what is added to it.
+/// The address of 8 bytes of one page.
+fn word_address(value: &Value<'_>, names: &Names) -> Result<u64, FileError> {
+    let address = address(value, names)?;
+    if address >= END_OF_PLACES {
+        return Err(FileError::new(value.span(), "expected an address from 0 to 0xffffffff"));
+    }
+    if address % PAGE_BYTES > PAGE_BYTES - 8 {
+        return Err(FileError::new(value.span(), "8 bytes here would reach into the next page"));
+    }
+    check_touched(value, address..address.saturating_add(8))?;
+    Ok(address)
+}
+
+/// An address: a number, or a place and what is added to it. A stack may end where all places do.
 fn address(value: &Value<'_>, names: &Names) -> Result<u64, FileError> {
     let DeValue::String(text) = value.get_ref() else {
         return match value.get_ref() {
-            DeValue::Integer(_) => number(value, 0..(1 << 32) + 1),
+            DeValue::Integer(_) => number(value, 0..END_OF_PLACES + 1),
             _ => Err(unexpected("an address, such as 0x8060_0000 or \"heap + 0x1000\"", value)),
         };
     };
@@ -191,6 +208,6 @@ fn address(value: &Value<'_>, names: &Names) -> Result<u64, FileError> {
     let error = |problem: String| FileError::new(value.span(), problem);
     let sum = expression::sum(text, names).map_err(error)?;
     let known = sum.constant().ok_or_else(|| error("expected places and numbers only".into()))?;
-    let known = u64::try_from(known).ok().filter(|address| *address <= 1 << 32);
+    let known = u64::try_from(known).ok().filter(|address| *address <= END_OF_PLACES);
     known.ok_or_else(|| error("expected an address from 0 to 0xffffffff".into()))
 }

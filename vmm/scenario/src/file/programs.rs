@@ -2,9 +2,9 @@
 
 use super::FileError;
 use super::names::Names;
-use super::region::page;
+use super::region::{check_touched, page};
 use super::table::{Fields, Value, list, number};
-use super::{MAX_ACCESSES, MAX_REGION_PAGES, address};
+use super::{END_OF_PLACES, MAX_ACCESSES, MAX_REGION_PAGES, word_address};
 use crate::driver::IMAGES;
 use crate::program::{
     Program, ProgramStep, calls, check, check_zeros, execute, fill, in_turns, linked_list, moved,
@@ -80,10 +80,17 @@ fn of_pages(fields: &Fields<'_>, key: &'static str, names: &Names) -> Result<Pro
     let start = page(value, names)?.get();
     let pages = number(fields.need("pages")?, 1..MAX_REGION_PAGES + 1)?;
     let bytes = pages.saturating_mul(PAGE_BYTES);
-    let needed = if key == "calls" { start.checked_sub(bytes) } else { start.checked_add(bytes) };
-    if needed.is_none() {
+    let is_there =
+        if key == "calls" { start >= bytes } else { start.saturating_add(bytes) <= END_OF_PLACES };
+    if !is_there {
         return Err(FileError::new(value.span(), "there are not so many pages"));
     }
+    let touched = if key == "calls" {
+        start.saturating_sub(bytes)..start
+    } else {
+        start..start.saturating_add(bytes)
+    };
+    check_touched(value, touched)?;
 
     Ok(match key {
         "fill" => fill(start, pages, writer(fields)?),
@@ -93,7 +100,7 @@ fn of_pages(fields: &Fields<'_>, key: &'static str, names: &Names) -> Result<Pro
                 None => check(start, pages, by),
                 Some(value) => {
                     let there = page(value, names)?.get();
-                    if there.checked_add(bytes).is_none() {
+                    if there.saturating_add(bytes) > END_OF_PLACES {
                         return Err(FileError::new(value.span(), "there are not so many pages"));
                     }
                     moved(&check(there, pages, by), there, start)
@@ -123,11 +130,7 @@ fn writer(fields: &Fields<'_>) -> Result<u64, FileError> {
 /// One access.
 fn single(fields: &Fields<'_>, key: &'static str, names: &Names) -> Result<Program, FileError> {
     let at = fields.need(key)?;
-    let address = address(at, names)?;
-    if address % PAGE_BYTES > PAGE_BYTES - 8 {
-        return Err(FileError::new(at.span(), "8 bytes here would reach into the next page"));
-    }
-    let address = VirtAddr::new(address);
+    let address = VirtAddr::new(word_address(at, names)?);
 
     let value = if let Some(value) = fields.get("value") {
         number(value, 0..END)?

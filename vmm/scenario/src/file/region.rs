@@ -4,16 +4,14 @@ use super::FileError;
 use super::names::Names;
 use super::table::{Fields, Value, number, unexpected, word};
 use super::words::REGION_KINDS;
-use super::{MAX_REGION_PAGES, address};
+use super::{END_OF_PLACES, MAX_REGION_PAGES, address};
 use crate::driver::IMAGES;
 use crosswalk_guest::system::{Residence, regions};
 use mmu_core::PagingMode::{Bits32, FiveLevel, FourLevel, Pae};
 use mmu_core::VirtAddr;
 use mmu_core::space::{Backing, PAGE_BYTES, Protection, Region, RegionKind, SlotNumber};
+use std::ops::Range;
 use toml::de::DeValue;
-
-/// The end of the addresses that every paging mode has.
-const END: u64 = 1 << 32;
 
 /// A region of a file. The object that it shows exists only when the scenario runs.
 #[derive(Clone, Copy, Debug)]
@@ -144,18 +142,41 @@ fn check_free(value: &Value<'_>, region: &Region) -> Result<(), FileError> {
         RegionKind::Stack => (region.start.get().saturating_sub(more), region.end().get()),
         _ => (region.start.get(), region.end().get().saturating_add(more)),
     };
-    if start < PAGE_BYTES || end > END {
+    if start < PAGE_BYTES || end > END_OF_PLACES {
         let problem =
             "expected a region between 0x1000 and 0xffffffff, which every paging mode has";
         return Err(FileError::new(value.span(), problem));
     }
 
+    check_not_the_systems(value, start..end, |_| true)
+}
+
+/// The page of a request, which is about regions of the process: those of the system itself are not its own.
+pub(super) fn own_page(value: &Value<'_>, names: &Names) -> Result<VirtAddr, FileError> {
+    let page = page(value, names)?;
+    check_not_the_systems(value, page.get()..page.get().saturating_add(1), |_| true)?;
+    Ok(page)
+}
+
+/// Checks that a process does not touch what it could read of the system, whose contents are no part of a scenario.
+pub(super) fn check_touched(value: &Value<'_>, addresses: Range<u64>) -> Result<(), FileError> {
+    check_not_the_systems(value, addresses, |own| own.protection.contains(Protection::USER))
+}
+
+/// Checks that no region of the system itself, in any mode, has one of these addresses.
+fn check_not_the_systems(
+    value: &Value<'_>,
+    addresses: Range<u64>,
+    counts: impl Fn(&Region) -> bool,
+) -> Result<(), FileError> {
     let residences = [Residence::Separate, Residence::InProcess];
     let modes = [Bits32, Pae, FourLevel, FiveLevel];
-    let mut own = modes
+    let own = modes
         .into_iter()
         .flat_map(|mode| residences.into_iter().flat_map(move |one| regions(mode, one)));
-    let taken = own.find(|own| own.start.get() < end && start < own.end().get());
+    let taken = own
+        .filter(counts)
+        .find(|own| own.start.get() < addresses.end && addresses.start < own.end().get());
     taken.map_or(Ok(()), |own| {
         let (first, last) = (own.start, own.end().get().saturating_sub(1));
         let problem = format!(

@@ -5,9 +5,9 @@ use super::error::line_of;
 use super::expression::{Condition, Sum, condition, sum};
 use super::names::{Kind, Names};
 use super::programs::program;
-use super::region::{FileRegion, image_from, page, region, rights};
+use super::region::{FileRegion, image_from, own_page, page, region, rights};
 use super::table::{Fields, Value, list, number, text, unexpected, word};
-use super::{MAX_ACCESSES, MAX_FRAMES, MAX_REGION_PAGES, MAX_SENTENCE, address};
+use super::{MAX_ACCESSES, MAX_FRAMES, MAX_REGION_PAGES, MAX_SENTENCE, word_address};
 use crate::program::Program;
 use crosswalk_guest::system::MAX_RUNS;
 use mmu_core::space::{Backing, MAX_OBJECT_PAGES, MAX_OBJECTS, Protection};
@@ -99,7 +99,7 @@ impl Step {
         Ok(Self { line: line_of(source, &value.span()), when, action })
     }
 
-    /// How many accesses it makes, or frames it reclaims.
+    /// How many accesses it makes, or frames it reclaims; 1 for any other step.
     pub(super) fn work(&self) -> usize {
         match &self.action {
             Action::Run { programs, .. } => accesses(programs),
@@ -136,9 +136,9 @@ impl Action {
             }
             "end" => Self::End(process(value, names)?),
             "map" => Self::Map(process(value, names)?, region(fields.need("region")?, names)?),
-            "unmap" => Self::Unmap(process(value, names)?, page(fields.need("at")?, names)?),
+            "unmap" => Self::Unmap(process(value, names)?, own_page(fields.need("at")?, names)?),
             "protect" => {
-                let at = page(fields.need("at")?, names)?;
+                let at = own_page(fields.need("at")?, names)?;
                 Self::Protect(process(value, names)?, at, rights(fields.need("rights")?)?)
             }
             "grow" => Self::Grow {
@@ -259,10 +259,7 @@ fn attempt(value: &Value<'_>, fields: &Fields<'_>, names: &mut Names) -> Result<
     let kinds =
         [("read", AccessKind::Read), ("write", AccessKind::Write), ("execute", AccessKind::Fetch)];
     let at = fields.need("at")?;
-    let address = address(at, names)?;
-    if address & 0xfff > 0xff8 {
-        return Err(FileError::new(at.span(), "8 bytes here would reach into the next page"));
-    }
+    let address = word_address(at, names)?;
     Ok(Action::Try {
         process: process(value, names)?,
         kind: word(fields.need("access")?, &kinds)?,

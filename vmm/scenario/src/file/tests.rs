@@ -351,3 +351,22 @@ fn run_if_read(text: &str) {
 fn all_shipped_scenarios_are_files_but_one() {
     assert_eq!(SCENARIOS.len(), crate::catalogue::FILES.len() + 1);
 }
+
+/// What a process could read of the system, and regions that the system itself has in a process.
+#[test]
+fn the_systems_own_pages_are_no_part_of_a_scenario() {
+    for steps in [
+        "[[step]]\nunmap = \"A\"\nat = 0x4010_1000",
+        "[[step]]\nprotect = \"A\"\nat = 0x804f_0000\nrights = \"r\"",
+        "[[step]]\ntry = \"A\"\naccess = \"read\"\nat = 0x8058_0000",
+    ] {
+        let error = error_of_steps(steps);
+        assert!(error.contains("is the supervisor's in every process"), "{error}");
+    }
+    // An address of the supervisor alone can be tried, and the fault is the point of it.
+    let tried =
+        with_steps("[[step]]\ntry = \"A\"\naccess = \"read\"\nat = 0x4010_1000\nresult = \"r\"");
+    assert!(Scenario::from_toml("x.toml", &tried).is_ok());
+    let far = error_of_steps("[[step]]\ntry = \"A\"\naccess = \"read\"\nat = 0x1_0000_0000");
+    assert!(far.contains("expected an address from 0 to 0xffffffff"), "{far}");
+}

@@ -1,13 +1,13 @@
 //! `--html` and `--svg`: the walk in files, for a browser and for slides.
 
 use crate::cli::failure::Failure;
-use crate::cli::output::{check_replaceable, print_beside_verdict, replace_file};
+use crate::cli::output::{check_replaceable, is_same_file, print_beside_verdict, replace_file};
 use crate::report::walk::json::{self, RunOfCase};
 use crate::report::walk::page;
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct PictureArguments {
@@ -30,15 +30,23 @@ impl PictureArguments {
     }
 
     /// Checks that the files can be written, before the work that fills them.
-    pub(super) fn check(&self, walker: WalkerSpec) -> Result<(), Failure> {
+    pub(super) fn check(&self, case: &str, walker: WalkerSpec) -> Result<(), Failure> {
         if self.html.is_some() && !walker.is_reference() {
             let problem = format!(
                 "--html: the page walks again by the reference, not by {walker}: expected --svg, or no --walker"
             );
             return Err(Failure::Input(problem));
         }
-        if self.html.is_some() && self.html == self.svg {
+        if let (Some(page), Some(picture)) = (&self.html, &self.svg)
+            && is_same_file(page, picture)
+        {
             return Err(Failure::Input("--svg: expected another file than that of --html".into()));
+        }
+        let mut files = self.html.iter().chain(&self.svg);
+        if let Some(path) = files.find(|path| is_same_file(path, Path::new(case))) {
+            let option = if self.html.as_ref() == Some(path) { "--html" } else { "--svg" };
+            let problem = format!("{option}: {} is the case that is read", path.display());
+            return Err(Failure::Input(problem));
         }
         self.html.iter().chain(&self.svg).try_for_each(|path| check_replaceable(path))
     }

@@ -6,7 +6,7 @@ mod text;
 
 pub use json::{document, list_document};
 pub use page::page;
-pub use text::{answer, exercise, list, marked, question, sheet};
+pub use text::{answer, exercise, heading, list, marked, question, sheet};
 
 use crosswalk_exercise::Exercise;
 

@@ -39,6 +39,13 @@ pub fn sheet(sheet: &Sheet<'_>, has_answers: bool) -> String {
     text
 }
 
+/// What a student reads first: how to have the same exercises again, and how to answer.
+pub fn heading(sheet: &Sheet<'_>, how: &str) -> String {
+    let mut text = String::new();
+    line(&mut text, &format!("seed {}: `{}` asks the same.", sheet.seed, sheet.command));
+    text + how + "\n\n"
+}
+
 /// The line about the seed.
 fn head(sheet: &Sheet<'_>) -> String {
     let mut text = String::new();

@@ -39,7 +39,7 @@ pub struct RunOfCase<'r> {
     /// `agree`, `diverge` or `unsupported`.
     pub(super) verdict: &'static str,
     /// Whether known findings of the machine explain what differs.
-    known: bool,
+    pub(super) known: bool,
     /// The ids of these findings.
     pub(super) findings: Vec<String>,
     /// What it did, in words; null if it did not run the case, or did not come back.

@@ -77,7 +77,7 @@ fn machine(run: &RunOfCase<'_>) -> MachineLines {
     MachineLines {
         name: printable(name.trim()).into_owned(),
         verdict: run.verdict,
-        is_bad: run.verdict != "agree",
+        is_bad: run.verdict != "agree" && !run.known,
         lines: lines.map(|line| printable(&line).into_owned()).collect(),
     }
 }

@@ -12,7 +12,7 @@ use crosswalk_machine::Identity;
 use data::StoryData;
 use mmu_core::{PhysAddr, VirtAddr};
 
-/// The maximum number of entries of one history that a page has.
+/// The maximum number of entries of all histories that a page has.
 const MAX_ENTRIES: usize = 1_000;
 
 /// The maximum number of pages in the table at the end of a history.
