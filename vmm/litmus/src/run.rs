@@ -5,7 +5,7 @@ use crate::test::Litmus;
 use crosswalk_machine::MachineError;
 use crosswalk_machine::jail::Jail;
 use crosswalk_machine::litmus::{
-    LitmusPlan, MAX_LITMUS_ITERATIONS, OutcomeCounts, run_on_kvm, run_on_qemu, why_not,
+    LitmusKvm, LitmusPlan, MAX_LITMUS_ITERATIONS, OutcomeCounts, run_on_qemu, why_not,
 };
 use mmu_core::Features;
 use mmu_core::litmus::LitmusTest;
@@ -36,6 +36,8 @@ pub trait LitmusMachine {
 /// The KVM of this host.
 #[derive(Debug)]
 pub struct OnKvm {
+    /// It, opened.
+    pub kvm: LitmusKvm,
     /// What its processors have.
     pub features: Features,
     /// The jail of its vCPUs.
@@ -56,7 +58,7 @@ impl LitmusMachine for OnKvm {
     }
 
     fn run(&self, test: &LitmusTest, plan: &LitmusPlan) -> Result<OutcomeCounts, MachineError> {
-        run_on_kvm(test, plan, &self.jail)
+        self.kvm.run(test, plan, &self.jail)
     }
 }
 

@@ -13,7 +13,7 @@ mod on_kvm;
 mod on_qemu;
 mod program;
 
-pub use on_kvm::run_on_kvm;
+pub use on_kvm::LitmusKvm;
 pub use on_qemu::run_on_qemu;
 
 use crate::MachineError;

@@ -8,9 +8,9 @@ use crate::report::litmus::{JudgedTest, MachineFacts, TestRun};
 use crate::walker::quirk::Quirks;
 use crosswalk_litmus::{LitmusMachine, OnKvm, OnQemu, SeenOutcomes};
 use crosswalk_machine::jail::Jail;
-use crosswalk_machine::litmus::MAX_LITMUS_ITERATIONS;
+use crosswalk_machine::litmus::{LitmusKvm, MAX_LITMUS_ITERATIONS};
 use crosswalk_machine::qemu::PROGRAM;
-use crosswalk_machine::{Capabilities, Identity, Machine};
+use crosswalk_machine::{Capabilities, Identity, Machine, MachineError};
 use mmu_core::litmus::LitmusError;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,26 +28,29 @@ pub(super) struct OpenedLitmusMachine {
 
 impl OpenedLitmusMachine {
     /// The same as a machine that runs cases, and what is known of it.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
     pub(super) fn new(
         machine: &dyn Machine,
         known: KnownFindings,
         qemu: Option<&Path>,
         jail: Jail,
-    ) -> Self {
+    ) -> Result<Self, MachineError> {
         let features = machine.capabilities().profile.features;
         let is_kvm = machine.identity().kind == "kvm";
         let runs: Box<dyn LitmusMachine> = if is_kvm {
-            Box::new(OnKvm { features, jail })
+            Box::new(OnKvm { kvm: LitmusKvm::open()?, features, jail })
         } else {
             let program = qemu.unwrap_or(Path::new(PROGRAM)).to_owned();
             Box::new(OnQemu { program, features, jail })
         };
-        Self {
+        Ok(Self {
             identity: machine.identity().clone(),
             capabilities: machine.capabilities().clone(),
             known: Self::forgiven(known),
             machine: runs,
-        }
+        })
     }
 
     /// The quirks that do not fail a run.

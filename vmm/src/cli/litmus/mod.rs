@@ -95,7 +95,8 @@ impl RunArguments {
         let machine = opened.machine.as_ref();
         let source = self.known.clone().unwrap_or_default();
         let known = source.load(WalkerSpec::Reference, machine.identity())?;
-        Ok(Some(OpenedLitmusMachine::new(machine, known, self.qemu.as_deref(), self.jail.jail()?)))
+        let jail = self.jail.jail()?;
+        Ok(Some(OpenedLitmusMachine::new(machine, known, self.qemu.as_deref(), jail)?))
     }
 }
 
