@@ -10,7 +10,7 @@ use std::fs;
 #[test]
 fn the_catalogue_is_listed() {
     let text = run(&["litmus"]).expect_code(0).expect_80_columns();
-    assert!(text.words_of_stdout().contains("98 tests."), "{}", text.stdout);
+    assert!(text.words_of_stdout().contains("103 tests."), "{}", text.stdout);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_test_has_its_outcomes_with_their_classes() {
 fn every_test_of_the_catalogue_holds() {
     let document = run(&["litmus", "all", "--json"]).expect_code(0).json();
     let tests = list(&document["tests"]);
-    assert_eq!(tests.len(), 98);
+    assert_eq!(tests.len(), 103);
     assert!(tests.iter().all(|test| !list(&test["outcomes"]).is_empty()));
     run(&["litmus", "all"]).expect_code(0).expect_80_columns();
 }
@@ -137,11 +137,27 @@ fn the_catalogue_shows_nothing_forbidden_on_qemu() {
 fn a_test_that_cannot_be_run_is_not_one_that_passed() {
     support::require_qemu!();
     let sandbox = Sandbox::new();
-    let file = &sandbox.file("mine.litmus", "litmus mine\npage x = A\ncr4 smep\nP0\nread x\n");
+    let file = &sandbox.file("mine.litmus", "litmus mine\npage x = A\nmode pae\nP0\nread x\n");
     let report = sandbox.run(&["litmus", file, "--machine", "qemu"]).expect_code(4);
     let words = report.words_of_stdout();
     assert!(words.starts_with("NOTHING RUN: 0 tests of 1 on qemu tcg"), "{words}");
-    assert!(words.contains("not run: mine: ring 0 of the harness is on user pages"), "{words}");
+    assert!(words.contains("not run: mine: the harness runs in 4-level paging"), "{words}");
+}
+
+/// What CR0.WP, CR4.SMEP and CR4.SMAP deny ring 0, they deny from the next access on.
+#[test]
+fn ring_0_and_what_it_is_denied_are_run() {
+    support::require_qemu!();
+    for (test, outcome) in [("wp", "pf ok"), ("wp-on", "ok pf"), ("smep", "a pf"), ("smap", "a pf")]
+    {
+        assert_eq!(seen(test, "qemu"), [(outcome.to_owned(), 1000)], "{test}");
+    }
+    // Ring 0 serves a program in ring 3 while it may not touch a page of ring 3.
+    let sandbox = Sandbox::new();
+    let text = "litmus mine\npage x = A\ncr4 smep smap\nP0\npte x = B\ninvlpg x\nread x\nfetch x\n";
+    let file = &sandbox.file("mine.litmus", &format!("{text}allowed: b b\n"));
+    let text = sandbox.run(&["litmus", file, "--machine", "qemu"]).expect_code(0).words_of_stdout();
+    assert!(text.starts_with("no forbidden outcome: 1 test on qemu tcg"), "{text}");
 }
 
 #[test]
@@ -153,6 +169,10 @@ fn random_tests_show_nothing_forbidden() {
     assert!(text.starts_with("no forbidden outcome"), "{text}");
     let many = run(&["litmus", "random", "--tests", "1e9"]).expect_code(2);
     assert!(many.stderr.contains("at most 100000 at once"), "{}", many.stderr);
+    // Those with extras.
+    let extra = run(&[&arguments[..], &["--with", "supervisor"]].concat()).expect_code(0);
+    assert!(extra.words_of_stdout().starts_with("no forbidden outcome"), "{}", extra.stdout);
+    run(&["litmus", "random", "--with", "luck"]).expect_code(2);
     // Without a machine they are judged alone, and are the same.
     let text = run(&arguments[..6]).expect_code(0).words_of_stdout();
     assert!(text.contains("no machine has run them"), "{text}");

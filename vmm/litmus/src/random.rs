@@ -6,39 +6,82 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::fmt::Write;
 
-/// The random test of a number.
+/// What random tests may have besides what every processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extra {
+    /// Half of them are of ring 0, and turn CR0.WP on and off.
+    Supervisor,
+    /// PCIDs and INVPCID.
+    Pcid,
+}
+
+impl Extra {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Supervisor, Self::Pcid];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Supervisor => "supervisor",
+            Self::Pcid => "pcid",
+        }
+    }
+}
+
+/// The random test of a number, which may have these extras.
 ///
 /// ```
-/// let test = crosswalk_litmus::random::test(7, 3);
-/// assert_eq!(test.name, "random-7-3");
-/// assert_eq!(test.columns, crosswalk_litmus::random::test(7, 3).columns);
+/// use crosswalk_litmus::random::{Extra, test};
+/// let plain = test(7, 3, &[]);
+/// assert_eq!(plain.name, "random-7-3");
+/// assert_eq!(plain.columns, test(7, 3, &[]).columns);
+/// assert_eq!(test(7, 3, &[Extra::Pcid]).name, "random-7-3-pcid");
 /// ```
 ///
 /// # Panics
 /// Never: what is written here is what the text form reads.
-pub fn test(seed: u64, number: u64) -> Litmus {
-    text(seed, number).parse().expect("random tests have the text form")
+pub fn test(seed: u64, number: u64, extras: &[Extra]) -> Litmus {
+    text(seed, number, extras).parse().expect("random tests have the text form")
 }
 
 /// The same as text.
-pub fn text(seed: u64, number: u64) -> String {
+pub fn text(seed: u64, number: u64, extras: &[Extra]) -> String {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ number.rotate_left(32));
     let rng = &mut rng;
-    let mut text = format!("litmus random-{seed}-{number}\n");
+    let mut text = format!("litmus random-{seed}-{number}");
+    for extra in extras {
+        let _ = write!(text, "-{}", extra.name());
+    }
+    text.push('\n');
+
     for page in ["x", "y"] {
         let _ = writeln!(text, "page {page} = {}", entry(rng));
         let _ = writeln!(text, "page {page} in T = {}", entry(rng));
     }
-    if rng.random_bool(0.2) {
-        text.push_str("cr4 pge\n");
-    }
+    let has_globals = rng.random_bool(0.2);
     if rng.random_bool(0.2) {
         text.push_str("vendor amd\n");
+    }
+    let has_pcids = extras.contains(&Extra::Pcid);
+    if has_globals || has_pcids {
+        let registers = [("pge", has_globals), ("pcide", has_pcids)];
+        let set = registers.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name);
+        let _ = writeln!(text, "cr4 {}", set.collect::<Vec<_>>().join(" "));
+    }
+    let is_supervisor = extras.contains(&Extra::Supervisor) && rng.random_bool(0.5);
+    if is_supervisor {
+        text.push_str("supervisor\n");
+        if rng.random_bool(0.3) {
+            text.push_str("cr0 -wp\n");
+        }
     }
 
     let processors = if rng.random_bool(0.2) { 1 } else { 2 };
     let columns: Vec<Vec<String>> = (0..processors)
-        .map(|_| (0..rng.random_range(2..=4)).map(|_| action(rng)).collect())
+        .map(|_| {
+            let actions = rng.random_range(2..=4);
+            (0..actions).map(|_| any_action(rng, is_supervisor, has_pcids)).collect()
+        })
         .collect();
     let heads: Vec<String> = (0..processors).map(|number| format!("P{number}")).collect();
     let _ = writeln!(text, "{}", heads.join(" | "));
@@ -71,6 +114,32 @@ fn entry(rng: &mut Xoshiro256PlusPlus) -> String {
     entry
 }
 
+/// An action, now and then one that only a test with extras may have.
+fn any_action(rng: &mut Xoshiro256PlusPlus, is_supervisor: bool, has_pcids: bool) -> String {
+    if is_supervisor && rng.random_bool(0.15) {
+        return if rng.random_bool(0.5) { "cr0 -wp".into() } else { "cr0 +wp".into() };
+    }
+    if has_pcids && rng.random_bool(0.3) {
+        return pcid_action(rng);
+    }
+    action(rng)
+}
+
+/// A change of the PCID or an INVPCID.
+fn pcid_action(rng: &mut Xoshiro256PlusPlus) -> String {
+    let pcid = if rng.random_bool(0.5) { "" } else { " pcid=1" };
+    match rng.random_range(0..8) {
+        0..5 => {
+            let root = if rng.random_bool(0.5) { "first" } else { "T" };
+            let keep = if rng.random_bool(0.6) { " keep" } else { "" };
+            format!("cr3 {root}{pcid}{keep}")
+        }
+        5 => format!("invpcid 0{pcid} {}", page(rng)),
+        6 => format!("invpcid 1{pcid}"),
+        _ => format!("invpcid {}", rng.random_range(2..4)),
+    }
+}
+
 fn action(rng: &mut Xoshiro256PlusPlus) -> String {
     let page = page(rng);
     match rng.random_range(0..24) {
@@ -99,12 +168,27 @@ mod tests {
         let mut outcomes = 0;
         let mut most = 0;
         for number in 0..300 {
-            let test = test(1, number);
+            let test = test(1, number, &[]);
             let judgement = test.judge().unwrap_or_else(|error| panic!("{number}: {error}"));
             outcomes += judgement.outcomes.len();
             most = most.max(judgement.states);
         }
         assert!(outcomes > 600, "most leave several outcomes: {outcomes}");
         assert!(most < 20_000, "{most}");
+    }
+
+    #[test]
+    fn extras_are_read_and_judged() {
+        let mut written = String::new();
+        for number in 0..100 {
+            let test = test(1, number, &Extra::ALL);
+            test.judge().unwrap_or_else(|error| panic!("{number}: {error}"));
+            written += &text(1, number, &Extra::ALL);
+        }
+        let all =
+            ["supervisor", "cr0 -wp", "cr0 +wp", "cr3 T pcid=1 keep", "invpcid 0", "invpcid 3"];
+        for part in all {
+            assert!(written.contains(part), "no test has {part:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Register {
     Rax = 0,
+    Rcx = 1,
     Rdx = 2,
     Rbx = 3,
     Rsp = 4,

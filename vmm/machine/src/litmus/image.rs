@@ -1,20 +1,23 @@
 //! The memory of a guest that runs a test: the test's own words, the harness, and tables that map it.
 
-use super::kernel::{GDT_POINTER, IDT_POINTER, INTERRUPT, Kernel, entry_frame, trampoline};
+use super::kernel::{GDT_POINTER, IDT_POINTER, Kernel, entry_frame, trampoline};
 use super::layout::{
-    APIC, BOOT_TABLES, CODE, CODE_3, DATA_3, DELAYS, DELAYS_SIZE, GDT, IDT, MEMORY_SIZE,
-    PROGRAM_SIZE, PROGRAMS, STACK_SIZE, STACKS, TASK_SIZE, TASKS, TRAMPOLINE, TRAMPOLINE_GDT,
-    WINDOW, WINDOW_SLOT, WINDOW_TABLES, task_selector,
+    ACTIONS, ACTIONS_SIZE, APIC, BOOT_TABLES, CODE, CODE_3, DATA_3, DELAYS, DELAYS_SIZE, GDT, IDT,
+    INTERRUPT, MEMORY_SIZE, PROGRAM_SIZE, PROGRAMS, STACK_SIZE, STACKS, TASK_SIZE, TASKS,
+    TRAMPOLINE, TRAMPOLINE_GDT, WINDOW_0, WINDOW_0_SLOT, WINDOW_3, WINDOW_3_SLOT, WINDOW_TABLES,
+    task_selector,
 };
 use super::program;
 use crosswalk_guest::layout::{IMAGE_BASE, SUPERVISOR_WINDOW};
+use mmu_core::Ring;
 use mmu_core::litmus::LitmusTest;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-/// Present, writable, user, accessed, dirty.
+/// Present, writable, user, accessed; of a page dirty, too.
 const TABLE: u64 = 0x27;
-const PAGE: u64 = 0x67;
-const LARGE_PAGE: u64 = PAGE | 0x80;
+const LARGE_PAGE: u64 = 0xe7;
+/// The page of the supervisor.
+const SUPERVISOR_PAGE: u64 = LARGE_PAGE & !4;
 /// Where the boot ROM finds the address of the first instruction.
 const ENTRY: u64 = IMAGE_BASE + 8;
 
@@ -43,12 +46,17 @@ pub(super) fn load(
         let program = program::program(test, number, iterations);
         assert!(program.len() as u64 <= PROGRAM_SIZE, "there is room for a program");
         bytes(PROGRAMS + PROGRAM_SIZE * number as u64, &program);
+        if test.ring == Ring::Zero {
+            let actions = program::actions_in_ring_0(test, number);
+            assert!(actions.len() as u64 <= ACTIONS_SIZE, "there is room for actions");
+            bytes(ACTIONS + ACTIONS_SIZE * number as u64, &actions);
+        }
         let delays: Vec<u8> = delays[number].iter().flat_map(|delay| delay.to_le_bytes()).collect();
         bytes(DELAYS + DELAYS_SIZE * number as u64, &delays);
         let handler = handler_at(number);
         bytes(
-            handler - WINDOW,
-            &program::handler(&test.programs[number].handler, handler - WINDOW),
+            handler - WINDOW_0,
+            &program::handler(&test.programs[number].handler, handler - WINDOW_0),
         );
     }
 
@@ -61,32 +69,37 @@ pub(super) fn load(
 
 /// Where a processor's handler is.
 const fn handler_at(number: usize) -> u64 {
-    WINDOW + CODE + 0x8000 + 0x2000 * number as u64
+    WINDOW_0 + CODE + 0x8000 + 0x2000 * number as u64
 }
 
-/// Tables that map all memory: in the window of each tree, and for booting at its physical address, too.
+/// Tables that map all memory: in the windows of each tree, and for booting at its physical address, too.
 fn tables(word: &impl Fn(u64, u64), test: &LitmusTest) {
-    let (pdpt, pd, devices) = (WINDOW_TABLES, WINDOW_TABLES + 0x1000, WINDOW_TABLES + 0x2000);
+    let table = |number: u64| WINDOW_TABLES + 0x1000 * number;
+    let (pdpt_0, pd_0, pdpt_3, pd_3, devices) = (table(0), table(1), table(2), table(3), table(4));
     for number in 0..MEMORY_SIZE >> 21 {
-        word(pd + 8 * number, number << 21 | LARGE_PAGE);
+        word(pd_0 + 8 * number, number << 21 | SUPERVISOR_PAGE);
+        word(pd_3 + 8 * number, number << 21 | LARGE_PAGE);
     }
-    word(devices + 8 * (APIC >> 21 & 0x1ff), APIC & !0x1f_ffff | LARGE_PAGE | 1 << 4);
-    word(pdpt, pd | TABLE);
-    word(pdpt + 8 * (APIC >> 30), devices | TABLE);
+    word(pdpt_0, pd_0 | TABLE);
+    word(pdpt_3, pd_3 | TABLE);
+    // The APIC, uncached.
+    word(devices + 8 * (APIC >> 21 & 0x1ff), APIC & !0x1f_ffff | SUPERVISOR_PAGE | 1 << 4);
+    word(pdpt_0 + 8 * (APIC >> 30), devices | TABLE);
 
     let roots = test.memory.iter().map(|(at, _)| at.get() & !0xfff);
     let is_root = |root: &u64| *root == test.state.cr3 & !0xfff || is_further_root(*root, test);
     for root in roots.filter(is_root) {
-        word(root + 8 * WINDOW_SLOT, pdpt | TABLE);
+        word(root + 8 * WINDOW_0_SLOT, pdpt_0 | TABLE);
+        word(root + 8 * WINDOW_3_SLOT, pdpt_3 | TABLE);
     }
 
     let (boot_pdpt, boot_pd) = (BOOT_TABLES + 0x1000, BOOT_TABLES + 0x2000);
     for number in 0..MEMORY_SIZE >> 21 {
-        // Ring 0 alone, so that nothing keeps it from executing there.
-        word(boot_pd + 8 * number, number << 21 | LARGE_PAGE & !4);
+        // Nothing keeps ring 0 from executing there.
+        word(boot_pd + 8 * number, number << 21 | SUPERVISOR_PAGE);
     }
     word(BOOT_TABLES, boot_pdpt | TABLE);
-    word(BOOT_TABLES + 8 * WINDOW_SLOT, pdpt | TABLE);
+    word(BOOT_TABLES + 8 * WINDOW_0_SLOT, pdpt_0 | TABLE);
     word(boot_pdpt, boot_pd | TABLE);
     word(boot_pdpt + 8 * (SUPERVISOR_WINDOW >> 30), boot_pd | TABLE);
 }
@@ -111,25 +124,25 @@ fn descriptors(word: &impl Fn(u64, u64), bytes: &impl Fn(u64, &[u8]), kernel: &K
         word(GDT + 8 * number, segment);
     }
     for number in 0..2_usize {
-        let task = WINDOW + TASKS + TASK_SIZE * number as u64;
+        let task = WINDOW_0 + TASKS + TASK_SIZE * number as u64;
         let at = GDT + u64::from(task_selector(number));
         let low = 0x67 | (task & 0x00ff_ffff) << 16 | 0x89 << 40 | (task >> 24 & 0xff) << 56;
         word(at, low);
         word(at + 8, task >> 32);
         // RSP0, four bytes into the task state, and no I/O bitmap.
-        let stack = STACKS + STACK_SIZE * (number as u64 + 1) - 0x80 + WINDOW;
-        bytes(task - WINDOW + 4, &stack.to_le_bytes());
-        bytes(task - WINDOW + 0x66, &0x68_u16.to_le_bytes());
+        let stack = STACKS + STACK_SIZE * (number as u64 + 1) - 0x80 + WINDOW_0;
+        bytes(task - WINDOW_0 + 4, &stack.to_le_bytes());
+        bytes(task - WINDOW_0 + 0x66, &0x68_u16.to_le_bytes());
 
         let frame = [
-            WINDOW + PROGRAMS + PROGRAM_SIZE * number as u64,
+            WINDOW_3 + PROGRAMS + PROGRAM_SIZE * number as u64,
             u64::from(CODE_3),
             0x202, // IF
             0,
             u64::from(DATA_3),
         ];
         for (place, value) in (0..).zip(frame) {
-            word(entry_frame(number) - WINDOW + 8 * place, value);
+            word(entry_frame(number) - WINDOW_0 + 8 * place, value);
         }
     }
 
@@ -145,8 +158,8 @@ fn descriptors(word: &impl Fn(u64, u64), bytes: &impl Fn(u64, &[u8]), kernel: &K
         bytes(at, &limit.to_le_bytes());
         bytes(at + 2, &base.to_le_bytes());
     };
-    pointer(GDT + GDT_POINTER, 0x47, WINDOW + GDT);
-    pointer(IDT + IDT_POINTER, 0x41f, WINDOW + IDT);
+    pointer(GDT + GDT_POINTER, 0x47, WINDOW_0 + GDT);
+    pointer(IDT + IDT_POINTER, 0x41f, WINDOW_0 + IDT);
     pointer(TRAMPOLINE_GDT, 0x47, GDT);
 }
 

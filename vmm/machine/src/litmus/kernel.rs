@@ -1,19 +1,13 @@
-//! Code of ring 0: faults, services, and on machines that start like a PC the way into long mode.
+//! Code of ring 0: faults, services for ring 3, and on machines that start like a PC the way into long mode.
 
 use super::assembler::{Assembler, NOT_EQUAL, Register};
 use super::layout::{
     APIC, BOOT_TABLES, CODE, CODE_0, DATA_3, GDT, IDT, STACK_SIZE, STACKS, TRAMPOLINE,
-    TRAMPOLINE_GDT, WINDOW, task_selector,
+    TRAMPOLINE_GDT, WINDOW_0, task_selector,
 };
-use super::program::Service;
+use super::service::Service;
 use mmu_core::litmus::LitmusTest;
 use mmu_core::x86::state::ControlState;
-
-/// The vector of interrupts that processors send each other.
-pub(super) const INTERRUPT: u8 = 0x40;
-
-/// The port to which a processor writes that has finished. Where there is nothing at it, nothing happens.
-pub(super) const FINISHED_PORT: u8 = 0xf4;
 
 /// The code, and where its parts are, as addresses in the window.
 #[derive(Debug)]
@@ -29,7 +23,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     pub(super) fn new(test: &LitmusTest) -> Self {
-        let mut code = Assembler::new(WINDOW + CODE);
+        let mut code = Assembler::new(WINDOW_0 + CODE);
 
         let page_fault = code.here();
         // The program goes on at R15, with the error code in R14.
@@ -41,54 +35,26 @@ impl Kernel {
         let enter = code.here();
         code.raw(&[0x48, 0xcf]); // iretq
 
-        let boots = [0, 1].map(|number| boot(&mut code, test, number) - WINDOW);
+        let boots = [0, 1].map(|number| boot(&mut code, test, number) - WINDOW_0);
         Self { code: code.finish(), page_fault, general_protection, enter, boots }
     }
 }
 
-/// HLT in ring 3 raises #GP: the service that EAX names, with its operand in RDI.
+/// HLT in ring 3 raises #GP: the service that EAX names.
 fn services(code: &mut Assembler) -> u64 {
     let start = code.here();
     code.raw(&[0x48, 0x83, 0xc4, 0x08]); // add rsp, 8: the error code
     code.raw(&[0x48, 0xff, 0x04, 0x24]); // inc qword [rsp]: behind the HLT
 
     let done = code.label();
-    let serve = |code: &mut Assembler, service: Service, write: &dyn Fn(&mut Assembler)| {
+    for service in Service::ALL {
         let other = code.label();
         code.raw(&[0x83, 0xf8, service as u8]); // cmp eax, service
         code.jump_if(NOT_EQUAL, other);
-        write(code);
+        service.perform(code);
         code.jump(done);
         code.bind(other);
-    };
-    serve(code, Service::Invlpg, &|code| code.raw(&[0x0f, 0x01, 0x3f])); // invlpg [rdi]
-    serve(code, Service::Cr3, &|code| code.raw(&[0x0f, 0x22, 0xdf])); // mov cr3, rdi
-    serve(code, Service::Cr4, &|code| code.raw(&[0x0f, 0x22, 0xe7])); // mov cr4, rdi
-    serve(code, Service::Cr0, &|code| code.raw(&[0x0f, 0x22, 0xc7])); // mov cr0, rdi
-    serve(code, Service::Efer, &|code| {
-        code.raw(&[0xb9, 0x80, 0x00, 0x00, 0xc0]); // mov ecx, EFER
-        code.raw(&[0x89, 0xf8, 0x31, 0xd2]); // mov eax, edi; xor edx, edx
-        code.raw(&[0x0f, 0x30]); // wrmsr
-    });
-    serve(code, Service::Interrupt, &|code| {
-        code.set(Register::Rdx, WINDOW + APIC);
-        code.raw(&[0x89, 0xba, 0x10, 0x03, 0, 0]); // mov [rdx+0x310], edi: the destination
-        code.raw(&[0x89, 0xf8, 0xc1, 0xe8, 0x18]); // mov eax, edi; shr eax, 24
-        code.raw(&[0x05, INTERRUPT, 0x40, 0, 0]); // add eax, the vector for that processor, assert
-        code.raw(&[0x89, 0x82, 0x00, 0x03, 0, 0]); // mov [rdx+0x300], eax
-    });
-    serve(code, Service::Listen, &|code| {
-        // The APIC is on, with a vector for what is spurious.
-        code.set(Register::Rdx, WINDOW + APIC);
-        code.raw(&[0xc7, 0x82, 0xf0, 0, 0, 0, 0xff, 0x01, 0, 0]); // mov dword [rdx+0xf0], 0x1ff
-    });
-    serve(code, Service::Finish, &|code| {
-        code.raw(&[0xc6, 0x07, 0x01]); // mov byte [rdi], 1
-        let again = code.bound();
-        code.raw(&[0xe6, FINISHED_PORT]); // out FINISHED_PORT, al
-        code.raw(&[0xfa, 0xf4]); // cli; hlt
-        code.jump(again);
-    });
+    }
     code.bind(done);
     code.raw(&[0x48, 0xcf]); // iretq
     start
@@ -114,9 +80,9 @@ fn boot(code: &mut Assembler, test: &LitmusTest, number: usize) -> u64 {
     code.set(Register::Rax, cr3 & !0xfff);
     code.raw(&[0x0f, 0x22, 0xd8]); // mov cr3, rax
 
-    code.set(Register::Rax, WINDOW + GDT + GDT_POINTER);
+    code.set(Register::Rax, WINDOW_0 + GDT + GDT_POINTER);
     code.raw(&[0x0f, 0x01, 0x10]); // lgdt [rax]
-    code.set(Register::Rax, WINDOW + IDT + IDT_POINTER);
+    code.set(Register::Rax, WINDOW_0 + IDT + IDT_POINTER);
     code.raw(&[0x0f, 0x01, 0x18]); // lidt [rax]
     code.set(Register::Rax, u64::from(task_selector(number)));
     code.raw(&[0x0f, 0x00, 0xd8]); // ltr ax
@@ -124,7 +90,7 @@ fn boot(code: &mut Assembler, test: &LitmusTest, number: usize) -> u64 {
     code.raw(&[0x8e, 0xd8, 0x8e, 0xc0]); // mov ds, ax; mov es, ax
     code.set(Register::Rsp, entry_frame(number));
 
-    code.set(Register::Rdx, WINDOW + APIC);
+    code.set(Register::Rdx, WINDOW_0 + APIC);
     if number == 0 && test.programs.len() > 1 {
         // INIT, and a startup interrupt for the page of the trampoline.
         code.raw(&[0xc7, 0x82, 0x10, 0x03, 0, 0, 0, 0, 0, 1]); // mov dword [rdx+0x310], 1 << 24
@@ -146,7 +112,7 @@ pub(super) const IDT_POINTER: u64 = 0xf00;
 
 /// Where the frame is with which a processor enters ring 3 for the first time: at the top of its stack.
 pub(super) const fn entry_frame(number: usize) -> u64 {
-    WINDOW + STACKS + STACK_SIZE * (number as u64 + 1) - 0x40
+    WINDOW_0 + STACKS + STACK_SIZE * (number as u64 + 1) - 0x40
 }
 
 /// Real-mode code for the second processor: into long mode at once, and to its boot code.

@@ -1,9 +1,10 @@
 //! Litmus tests on machines: several processors run the actions of a test at once, many times, each time with other
 //! delays.
 //!
-//! A guest of its own does this: a loop for each processor, in ring 3, made for the test; a page of code in ring 0
-//! for faults and for what ring 3 cannot do. The files: `layout` says where everything is, `assembler` and `program`
-//! make the loops, `kernel` the code of ring 0, `image` puts all into memory; `on_kvm` and `on_qemu` run it.
+//! A guest of its own does this: a loop for each processor, made for the test; a page of code in ring 0 for faults
+//! and for what ring 3 cannot do. The files: `layout` says where everything is, `assembler` and `program` make the
+//! loops, `service` what only ring 0 can do, `kernel` the code of ring 0, `image` puts all into memory; `on_kvm` and
+//! `on_qemu` run it.
 
 mod assembler;
 mod image;
@@ -12,6 +13,7 @@ mod layout;
 mod on_kvm;
 mod on_qemu;
 mod program;
+mod service;
 
 pub use on_kvm::LitmusKvm;
 pub use on_qemu::run_on_qemu;
@@ -20,10 +22,10 @@ use crate::MachineError;
 use layout::{
     MAX_ITERATIONS, OBSERVED_SLOTS, RECORD_SIZE, RESULT_SIZE, RESULTS, RESULTS_SIZE, SLOTS,
 };
+use mmu_core::PagingMode;
 use mmu_core::litmus::{Action, ActionResult, LitmusOutcome, LitmusTest};
 use mmu_core::x86::profile::Features;
 use mmu_core::x86::state::{Cr4, Efer};
-use mmu_core::{PagingMode, Ring};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -100,25 +102,22 @@ pub fn why_not(test: &LitmusTest, features: Features) -> Option<String> {
     if test.state.mode() != PagingMode::FourLevel {
         return Some("the harness runs in 4-level paging".into());
     }
-    if test.ring != Ring::Three {
-        return Some("its accesses are made in ring 0, and the harness runs in ring 3".into());
-    }
     let results = |actions: &[Action]| actions.iter().filter(|action| action.is_observed()).count();
     let most = test.programs.iter().map(|program| results(&program.actions)).max().unwrap_or(0);
     if most > SLOTS - OBSERVED_SLOTS || test.observed.len() > OBSERVED_SLOTS {
         return Some("it has more results than there is room for".into());
     }
-    if actions.iter().any(|action| matches!(action, Action::Invpcid(..))) {
-        return lacks(Features::INVPCID, "INVPCID").or(Some("the harness has no INVPCID".into()));
-    }
-    if sets(Cr4::PCIDE) {
-        return lacks(Features::PCID, "PCIDs").or(Some("the harness has no PCIDs".into()));
-    }
-    if sets(Cr4::PKE) && !features.contains(Features::PKU) {
-        return lacks(Features::PKU, "protection keys");
-    }
-    if sets(Cr4::SMEP) || sets(Cr4::SMAP) {
-        return Some("ring 0 of the harness is on user pages, which SMEP and SMAP deny it".into());
+    let uses_invpcid = actions.iter().any(|action| matches!(action, Action::Invpcid(..)));
+    let needed = [
+        (uses_invpcid, Features::INVPCID, "INVPCID"),
+        (sets(Cr4::PCIDE), Features::PCID, "PCIDs"),
+        (sets(Cr4::PKE), Features::PKU, "protection keys"),
+        (sets(Cr4::SMEP), Features::SMEP, "SMEP"),
+        (sets(Cr4::SMAP), Features::SMAP, "SMAP"),
+    ];
+    let lacking = needed.into_iter().filter(|(is_needed, ..)| *is_needed);
+    if let Some(why) = lacking.into_iter().find_map(|(_, feature, name)| lacks(feature, name)) {
+        return Some(why);
     }
     // The harness has key 0.
     let denies_key_0 =

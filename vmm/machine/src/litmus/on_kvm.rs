@@ -2,10 +2,10 @@
 //! to a processor of the host.
 
 use super::image;
-use super::kernel::{FINISHED_PORT, Kernel, entry_frame};
+use super::kernel::{Kernel, entry_frame};
 use super::layout::{
-    CODE_0, CONTROL, DATA_0, GDT, IDT, MEMORY_SIZE, TASK_SIZE, TASKS, WINDOW, barrier, finished,
-    task_selector,
+    CODE_0, CONTROL, DATA_0, FINISHED_PORT, GDT, IDT, MEMORY_SIZE, TASK_SIZE, TASKS, WINDOW_0,
+    barrier, finished, task_selector,
 };
 use super::program::has_interrupts;
 use super::{LitmusPlan, OutcomeCounts, counts};
@@ -129,7 +129,7 @@ fn map(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), MachineError> {
         .map_err(MachineError::host("KVM_SET_USER_MEMORY_REGION"))
 }
 
-/// The first instruction is IRETQ to the program in ring 3.
+/// The first instruction is IRETQ to the program.
 fn enter(
     vcpu: &VcpuFd,
     test: &LitmusTest,
@@ -148,7 +148,7 @@ fn enter(
     };
     let code = kvm_segment { selector: CODE_0, type_: 11, db: 0, l: 1, ..data };
     let task = kvm_segment {
-        base: WINDOW + TASKS + TASK_SIZE * number as u64,
+        base: WINDOW_0 + TASKS + TASK_SIZE * number as u64,
         limit: 0x67,
         selector: task_selector(number),
         type_: 11,
@@ -162,8 +162,8 @@ fn enter(
         *segment = data;
     }
     sregs.tr = task;
-    sregs.gdt = kvm_dtable { base: WINDOW + GDT, limit: 0x47, ..Default::default() };
-    sregs.idt = kvm_dtable { base: WINDOW + IDT, limit: 0x41f, ..Default::default() };
+    sregs.gdt = kvm_dtable { base: WINDOW_0 + GDT, limit: 0x47, ..Default::default() };
+    sregs.idt = kvm_dtable { base: WINDOW_0 + IDT, limit: 0x41f, ..Default::default() };
     sregs.cr0 = test.state.cr0.bits();
     sregs.cr3 = test.state.cr3;
     sregs.cr4 = test.state.cr4.bits();

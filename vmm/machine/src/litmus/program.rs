@@ -2,35 +2,19 @@
 //!
 //! It runs in ring 3. Registers: RBX has the control page, RBP the delays, R12 the iteration, R13 the record,
 //! RSI how many barriers it came to, R14 the error code of the last fault, R15 where it goes on after one. HLT asks
-//! ring 0 for what EAX names.
+//! ring 0 for the service that EAX names. In a test of ring 0 the actions alone are made there: a KVM may emulate
+//! whatever ring 0 does, a thousand times slower.
 
 use super::assembler::{Assembler, BELOW, EQUAL, NOT_EQUAL, Register};
 use super::layout::{
-    APIC, CONTROL, DELAYS, DELAYS_SIZE, OBSERVED_SLOTS, PROGRAM_SIZE, PROGRAMS, RECORD_SIZE,
-    RESULT_SIZE, RESULTS, RESULTS_SIZE, SLOTS, WINDOW, barrier, finished,
+    ACTIONS, ACTIONS_SIZE, APIC, CONTROL, DELAYS, DELAYS_SIZE, OBSERVED_SLOTS, PROGRAM_SIZE,
+    PROGRAMS, RECORD_SIZE, RESULT_SIZE, RESULTS, RESULTS_SIZE, SLOTS, WINDOW_0, WINDOW_3, barrier,
+    finished, window,
 };
+use super::service::Service;
+use mmu_core::Ring;
 use mmu_core::litmus::{Action, LitmusTest, LockedOperation};
 use mmu_core::x86::state::Cr4;
-
-/// What ring 0 is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum Service {
-    /// INVLPG of the address in RDI.
-    Invlpg = 1,
-    /// MOV of RDI to CR3, CR4, CR0.
-    Cr3 = 2,
-    Cr4 = 3,
-    Cr0 = 4,
-    /// WRMSR of EFER from RDI.
-    Efer = 5,
-    /// An interrupt for the processor in RDI.
-    Interrupt = 6,
-    /// Interrupts are accepted from now on.
-    Listen = 7,
-    /// This processor has finished: the byte at RDI is set.
-    Finish = 8,
-}
 
 /// Whether processors interrupt each other.
 pub(super) fn has_interrupts(test: &LitmusTest) -> bool {
@@ -40,11 +24,11 @@ pub(super) fn has_interrupts(test: &LitmusTest) -> bool {
 
 /// The program of a processor.
 pub(super) fn program(test: &LitmusTest, number: usize, iterations: u32) -> Vec<u8> {
-    let mut writer = Writer::new(PROGRAMS + PROGRAM_SIZE * number as u64, false);
+    let mut writer = Writer::new(PROGRAMS + PROGRAM_SIZE * number as u64, Ring::Three);
     let code = &mut writer.code;
-    code.set(Register::Rbx, WINDOW + CONTROL);
-    code.set(Register::Rbp, WINDOW + DELAYS + DELAYS_SIZE * number as u64);
-    code.set(Register::R13, WINDOW + RESULTS + RESULTS_SIZE * number as u64);
+    code.set(Register::Rbx, WINDOW_3 + CONTROL);
+    code.set(Register::Rbp, WINDOW_3 + DELAYS + DELAYS_SIZE * number as u64);
+    code.set(Register::R13, WINDOW_3 + RESULTS + RESULTS_SIZE * number as u64);
     code.set(Register::R12, 0);
     code.set(Register::Rsi, 0);
 
@@ -58,17 +42,20 @@ pub(super) fn program(test: &LitmusTest, number: usize, iterations: u32) -> Vec<
     }
     writer.reset_registers(test, number);
     writer.barrier(test, number);
-    // What was cached of the last iteration is gone, and of this one nothing is yet.
-    writer.ask(Service::Cr3, test.state.cr3);
+    writer.drop_cached(test);
     writer.barrier(test, number);
     writer.delay();
-    for (result, action) in numbered(&test.programs[number].actions) {
-        writer.action(action, result);
+    match test.ring {
+        Ring::Three => writer.actions(&test.programs[number].actions),
+        Ring::Zero => {
+            let actions = WINDOW_0 + ACTIONS + ACTIONS_SIZE * number as u64;
+            writer.ask(Service::Actions, actions);
+        }
     }
     writer.barrier(test, number);
     if number == 0 {
         for (slot, observed) in (SLOTS - OBSERVED_SLOTS..).zip(&test.observed) {
-            writer.code.set(Register::Rdx, WINDOW + observed.at.get());
+            writer.code.set(Register::Rdx, WINDOW_3 + observed.at.get());
             writer.code.load(Register::Rax, Register::Rdx, 0);
             writer.record(slot);
         }
@@ -78,13 +65,31 @@ pub(super) fn program(test: &LitmusTest, number: usize, iterations: u32) -> Vec<
     code.add(Register::R12, 1);
     code.compare_value(Register::R12, iterations);
     code.jump_if(BELOW, start);
-    writer.ask(Service::Finish, WINDOW + CONTROL + finished(number));
+    writer.ask(Service::Finish, WINDOW_0 + CONTROL + finished(number));
+    writer.code.finish()
+}
+
+/// The code of ring 0 for the actions of a processor, if they are made there.
+pub(super) fn actions_in_ring_0(test: &LitmusTest, number: usize) -> Vec<u8> {
+    let mut writer = Writer::new(ACTIONS + ACTIONS_SIZE * number as u64, Ring::Zero);
+    // The record as ring 0 sees it, and in the end again as ring 3 does.
+    writer.code.set(Register::Rdx, WINDOW_0 - WINDOW_3);
+    writer.code.raw(&[0x49, 0x01, 0xd5]); // add r13, rdx
+    // The gate of the service has cleared IF.
+    if has_interrupts(test) {
+        writer.code.raw(&[0xfb]); // sti
+    }
+    writer.actions(&test.programs[number].actions);
+    writer.code.raw(&[0xfa]); // cli
+    writer.code.set(Register::Rdx, WINDOW_0 - WINDOW_3);
+    writer.code.raw(&[0x49, 0x29, 0xd5]); // sub r13, rdx
+    writer.code.raw(&[0x48, 0xcf]); // iretq
     writer.code.finish()
 }
 
 /// The code of ring 0 for an interrupt: a processor's handler.
 pub(super) fn handler(actions: &[Action], base: u64) -> Vec<u8> {
-    let mut writer = Writer::new(base, true);
+    let mut writer = Writer { is_handler: true, ..Writer::new(base, Ring::Zero) };
     let code = &mut writer.code;
     code.raw(&[0x50, 0x51, 0x52, 0x57]); // push rax, rcx, rdx, rdi
     code.raw(&[0x41, 0x50, 0x41, 0x51]); // push r8, r9
@@ -93,7 +98,7 @@ pub(super) fn handler(actions: &[Action], base: u64) -> Vec<u8> {
     }
     let code = &mut writer.code;
     // The end of the interrupt.
-    code.set(Register::Rdx, WINDOW + APIC);
+    code.set(Register::Rdx, WINDOW_0 + APIC);
     code.raw(&[0xc7, 0x82, 0xb0, 0, 0, 0, 0, 0, 0, 0]); // mov dword [rdx+0xb0], 0
     code.raw(&[0x41, 0x59, 0x41, 0x58]); // pop r9, r8
     code.raw(&[0x5f, 0x5a, 0x59, 0x58]); // pop rdi, rdx, rcx, rax
@@ -112,12 +117,18 @@ fn numbered(actions: &[Action]) -> impl Iterator<Item = (Option<usize>, &Action)
 
 struct Writer {
     code: Assembler,
-    in_ring_0: bool,
+    ring: Ring,
+    is_handler: bool,
 }
 
 impl Writer {
-    const fn new(base: u64, in_ring_0: bool) -> Self {
-        Self { code: Assembler::new(WINDOW + base), in_ring_0 }
+    const fn new(base: u64, ring: Ring) -> Self {
+        Self { code: Assembler::new(window(ring) + base), ring, is_handler: false }
+    }
+
+    /// Where the program sees a physical address.
+    const fn seen_at(&self, at: u64) -> u64 {
+        window(self.ring) + at
     }
 
     /// Gives every word of the test the value that it begins with. A store into a table can take long, so only
@@ -125,7 +136,7 @@ impl Writer {
     fn reset_memory(&mut self, test: &LitmusTest) {
         for (at, value) in &test.memory {
             let same = self.code.label();
-            self.code.set(Register::Rdx, WINDOW + at.get());
+            self.code.set(Register::Rdx, self.seen_at(at.get()));
             self.code.set(Register::Rax, *value);
             self.code.compare(Register::Rdx, 0, Register::Rax);
             self.code.jump_if(EQUAL, same);
@@ -145,9 +156,15 @@ impl Writer {
                 _ => {}
             }
         }
-        // MOV to CR3 spares what is global.
-        if test.state.cr4.contains(Cr4::PGE) {
-            self.ask(Service::Cr4, (test.state.cr4 - Cr4::PGE).bits());
+    }
+
+    /// What was cached of the last iteration is gone, and of this one nothing is yet.
+    fn drop_cached(&mut self, test: &LitmusTest) {
+        self.ask(Service::Cr3, test.state.cr3);
+        // That spares what is global, and other PCIDs; a change of CR4.PGE spares nothing (SDM, Operations that
+        // Invalidate TLBs and Paging-Structure Caches).
+        if test.state.cr4.intersects(Cr4::PGE | Cr4::PCIDE) {
+            self.ask(Service::Cr4, (test.state.cr4 ^ Cr4::PGE).bits());
             self.ask(Service::Cr4, test.state.cr4.bits());
         }
     }
@@ -180,11 +197,16 @@ impl Writer {
         self.code.bind(done);
     }
 
-    /// Asks ring 0 for something.
+    /// Has ring 0 do something, which this may be.
     fn ask(&mut self, service: Service, operand: u64) {
         self.code.set(Register::Rdi, operand);
-        self.code.set(Register::Rax, service as u64);
-        self.code.raw(&[0xf4]); // hlt
+        match self.ring {
+            Ring::Zero => service.perform(&mut self.code),
+            Ring::Three => {
+                self.code.set(Register::Rax, service as u64);
+                self.code.raw(&[0xf4]); // hlt
+            }
+        }
     }
 
     /// Puts RAX and the error code into the record.
@@ -201,10 +223,17 @@ impl Writer {
         self.code.raw(&[0x49, 0xc7, 0xc6, 0xff, 0xff, 0xff, 0xff]);
     }
 
+    /// The actions of a program.
+    fn actions(&mut self, actions: &[Action]) {
+        for (result, action) in numbered(actions) {
+            self.action(action, result);
+        }
+    }
+
     /// One action, and its result.
     fn action(&mut self, action: &Action, result: Option<usize>) {
         // A handler leaves the registers of the program alone: the program may be between a fault and its record.
-        if !self.in_ring_0 {
+        if !self.is_handler {
             self.no_fault();
         }
         match *action {
@@ -226,17 +255,17 @@ impl Writer {
                 self.code.bind(after);
             }
             Action::Load(at) => {
-                self.code.set(Register::Rdx, WINDOW + at.get());
+                self.code.set(Register::Rdx, self.seen_at(at.get()));
                 self.code.load(Register::Rax, Register::Rdx, 0);
             }
             Action::Store(at, value) => {
-                self.code.set(Register::Rdx, WINDOW + at.get());
+                self.code.set(Register::Rdx, self.seen_at(at.get()));
                 self.code.set(Register::Rax, value);
                 self.code.store(Register::Rdx, 0, Register::Rax);
             }
             Action::Locked(at, operation) => self.locked(at.get(), operation),
             Action::WaitFor(at, value) => {
-                self.code.set(Register::Rdx, WINDOW + at.get());
+                self.code.set(Register::Rdx, self.seen_at(at.get()));
                 self.code.set(Register::Rax, value);
                 let done = self.code.label();
                 let again = self.code.bound();
@@ -247,14 +276,6 @@ impl Writer {
                 self.code.bind(done);
             }
             Action::Fence => self.code.raw(&[0x0f, 0xae, 0xf0]), // mfence
-            Action::Invlpg(address) if self.in_ring_0 => {
-                self.code.set(Register::Rdi, address.get());
-                self.code.raw(&[0x0f, 0x01, 0x3f]); // invlpg [rdi]
-            }
-            Action::WriteCr3(value) if self.in_ring_0 => {
-                self.code.set(Register::Rdi, value);
-                self.code.raw(&[0x0f, 0x22, 0xdf]); // mov cr3, rdi
-            }
             Action::Invlpg(address) => self.ask(Service::Invlpg, address.get()),
             Action::WriteCr3(value) => self.ask(Service::Cr3, value),
             Action::WriteCr4(value) => self.ask(Service::Cr4, value.bits()),
@@ -269,8 +290,11 @@ impl Writer {
                 self.code.raw(&[0x0f, 0xae, 0xf0]); // mfence
                 self.ask(Service::Interrupt, (other as u64) << 24);
             }
-            // No machine is given one: `why_not` says so.
-            Action::Invpcid(..) => {}
+            Action::Invpcid(kind, [pcid, address]) => {
+                self.code.set(Register::Rdx, kind);
+                self.code.set(Register::Rcx, address);
+                self.ask(Service::Invpcid, pcid);
+            }
         }
         if let Some(slot) = result {
             self.record(slot);
@@ -287,7 +311,7 @@ impl Writer {
 
     /// A locked operation, with what was there in RAX.
     fn locked(&mut self, at: u64, operation: LockedOperation) {
-        self.code.set(Register::Rdx, WINDOW + at);
+        self.code.set(Register::Rdx, self.seen_at(at));
         let combine: &[u8] = match operation {
             LockedOperation::Exchange(value) => {
                 self.code.set(Register::Rax, value);

@@ -6,6 +6,7 @@ use crate::cli::failure::Failure;
 use crate::cli::number::parse_count;
 use crate::cli::output::finish;
 use crate::report::litmus::{self, JudgedTest, LitmusRunFacts};
+use crosswalk_litmus::random::Extra;
 use crosswalk_litmus::{Litmus, SeenOutcomes, random, shrink};
 use std::process::ExitCode;
 
@@ -23,11 +24,20 @@ pub(super) struct RandomLitmusArguments {
     /// How many tests, such as 1e3 [default: 100]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     tests: Option<u64>,
+    /// What tests may have besides what every processor has, separated by commas: supervisor (ring 0 and CR0.WP), pcid
+    /// (PCIDs and INVPCID)
+    #[arg(long, value_name = "EXTRAS", value_delimiter = ',', value_parser = parse_extra)]
+    with: Vec<Extra>,
     #[command(flatten)]
     run: RunArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
+}
+
+fn parse_extra(name: &str) -> Result<Extra, String> {
+    let known = Extra::ALL.into_iter().find(|extra| extra.name() == name);
+    known.ok_or_else(|| format!("no extra is called {name:?}; there are supervisor and pcid"))
 }
 
 pub(super) fn run(arguments: &RandomLitmusArguments) -> Result<ExitCode, Failure> {
@@ -37,7 +47,10 @@ pub(super) fn run(arguments: &RandomLitmusArguments) -> Result<ExitCode, Failure
         let problem = format!("--tests: at most {MAX_TESTS} at once; another --seed has others");
         return Err(Failure::Input(problem));
     }
-    let judged = (0..tests).map(|number| judge(random::test(seed, number)));
+    let mut extras = arguments.with.clone();
+    extras.sort_unstable();
+    extras.dedup();
+    let judged = (0..tests).map(|number| judge(random::test(seed, number, &extras)));
     let mut judged = judged.collect::<Result<Vec<_>, _>>()?;
 
     let machine = arguments.run.open()?;
