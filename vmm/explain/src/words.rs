@@ -20,6 +20,16 @@ pub fn counted(number: impl Into<u128>, what: &str) -> String {
     }
 }
 
+/// The size of a page whose offset has so many bits.
+pub const fn page_size(offset_bits: u8) -> &'static str {
+    match offset_bits {
+        12 => "4 KiB",
+        21 => "2 MiB",
+        22 => "4 MiB",
+        _ => "1 GiB",
+    }
+}
+
 /// An allowed outcome: the fault, or the physical addresses reached.
 pub fn describe_expectation(expected: &Alternative) -> String {
     match &expected.outcome {
