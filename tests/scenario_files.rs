@@ -158,6 +158,23 @@ fn a_file_that_is_none_is_bad_input() {
     }
 }
 
+/// A mark that turns the direction of writing lets a claim read as another one.
+#[test]
+fn the_words_of_a_file_cannot_turn_the_direction_of_writing() {
+    for (words, line) in [
+        ("each of two processes gets its own copy of what both have", 2),
+        ("fills its heap", 15),
+        ("A does not see what B writes", 44),
+    ] {
+        let (sandbox, path) =
+            sandbox_with(&TWO_WRITERS.replace(words, &format!("{words}\u{202e}sey\u{202c}")));
+        let output = sandbox.run(&["scenario", &path, "--machine", "none"]).expect_code(2);
+        let problem = output.only_line_of_stderr();
+        assert!(problem.contains(&format!("mine.toml: line {line}: expected a text of 1 to ")));
+        assert!(problem.contains("without control characters and marks of direction"));
+    }
+}
+
 /// What a file says is shown, and cannot be anything else than text on a page.
 #[test]
 fn the_words_of_a_file_stay_words_on_its_page() {

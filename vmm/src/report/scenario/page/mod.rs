@@ -6,6 +6,7 @@ use super::NarratedScenarios;
 use super::explanation::explanation;
 use super::text::{place_name, words};
 use crate::report::style::number::numbered;
+use crate::report::style::page::{rendered, script_data};
 use crate::scenario::story::{Claim, Happened, PageRow, Story, TimelineEntry};
 use askama::Template;
 use crosswalk_machine::Identity;
@@ -70,7 +71,7 @@ struct Row {
 /// The page of one scenario, in each mode in which it was run.
 ///
 /// # Panics
-/// Never: writing into a string does not fail.
+/// Never: the data is plain data.
 pub fn page(narrated: &NarratedScenarios<'_>) -> String {
     let stories = narrated.stories;
     let first = stories.first();
@@ -100,22 +101,14 @@ pub fn page(narrated: &NarratedScenarios<'_>) -> String {
         compared: narrated.comparison_sentence(),
         machine,
         histories,
-        data: harmless(
-            &serde_json::to_string(&shown)
-                .expect("the data has no maps with other keys than strings"),
-        ),
+        data: script_data(&shown),
     };
-    page.render().expect("writing into a string does not fail")
+    rendered(&page)
 }
 
 /// `kvm (pvm)`.
 fn machine_name(Identity { kind, flavour, .. }: &Identity) -> String {
     format!("{kind} ({flavour})")
-}
-
-/// JSON that cannot end the element that it is in, whatever its strings are.
-fn harmless(json: &str) -> String {
-    json.replace('<', "\\u003c")
 }
 
 fn history(story: &Story, steps: usize, machine: &str) -> History {
