@@ -132,6 +132,15 @@ fn a_name_stays_within_its_line() {
     }
     let option = sandbox.run(&["maps", "--\u{1b}[31m"]).expect_code(2);
     assert!(!option.stderr.contains('\u{1b}'), "{}", option.stderr);
+
+    // A mark that turns the direction of writing is such a character, too.
+    for command in
+        [["scenario", "a\u{202e}b"], ["exercise", "a\u{202e}b"], ["maps", "--a\u{202e}b"]]
+    {
+        let output = sandbox.run(&command).expect_code(2);
+        assert!(output.stderr.contains(r"a\u202eb"), "{command:?}: {}", output.stderr);
+        assert!(!output.stderr.contains('\u{202e}'), "{command:?}: {}", output.stderr);
+    }
 }
 
 /// A file of known findings has an error in its second line.

@@ -54,6 +54,25 @@ fn assert_checked(report: &Value) {
     }
 }
 
+/// The ids of a user's own file are in that file, and not in those of the program.
+#[test]
+fn the_command_for_findings_that_were_not_met_names_their_file() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let known = support::repository().join("vmm/known/tcg.toml");
+    let known = std::fs::read_to_string(known).expect("known findings");
+    let file = "my findings.toml";
+    sandbox.file(file, known.replace("\"T13\"", "\"MINE\""));
+
+    let check = ["check", "--machine", "qemu", "--cases", "1000", "--seed", "1", "--known", file];
+    let shown = sandbox.run(&check).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("known, but not met: ") && shown.contains(" MINE,"), "{shown}");
+    let command = "`crosswalk findings --known 'my findings.toml' ID` describes one";
+    assert!(shown.contains(command), "{shown}");
+    let described = sandbox.run(&["findings", "--known", file, "MINE"]).expect_code(0).stdout;
+    assert!(described.starts_with("MINE of my findings.toml: "), "{described}");
+}
+
 #[test]
 fn every_mode_is_checked_and_every_divergence_is_known() {
     require_qemu!();

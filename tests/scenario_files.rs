@@ -113,6 +113,40 @@ fn a_file_runs_on_qemu() {
     assert_runs_on("qemu");
 }
 
+/// A run in which every claim was left out has tested nothing: in every paging mode, or in those without execute-disable.
+#[test]
+fn a_scenario_that_tests_no_claim_does_not_pass() {
+    let claims = TWO_WRITERS.find("[[step]]\nclaim").expect("there are claims");
+    let (steps, claims) = TWO_WRITERS.split_at(claims);
+    let when = |condition: &str| {
+        format!(
+            "{steps}{}",
+            claims.replace("claim = ", &format!("when = \"{condition}\"\nclaim = "))
+        )
+    };
+
+    let (sandbox, path) = sandbox_with(&when("copies > 100"));
+    let command = ["scenario", &path, "--machine", "none"];
+    let shown = sandbox.run(&[&command[..], &["--html", "page.html"]].concat());
+    let shown = shown.expect_code(4).expect_80_columns().stdout;
+    assert!(shown.contains("30 frames of 4 KiB: NOTHING TESTED"), "{shown}");
+    assert!(shown.contains("No claim was tested"), "{shown}");
+    let page = fs::read_to_string(sandbox.path().join("page.html")).expect("the page");
+    assert!(page.contains("&#9650; NOTHING TESTED") && page.contains("No claim was tested"));
+
+    let (sandbox, path) = sandbox_with(&when("execute-disable == 1"));
+    let command = ["scenario", &path, "--machine", "none", "--mode", "32bit,4level"];
+    let report = sandbox.run(&[&command[..], &["--json"]].concat()).expect_code(4).json();
+    assert_eq!((&report["verdict"], &report["exit"]), (&json!("incomplete"), &json!(4)));
+    assert_eq!(report["totals"], json!({ "scenarios": 2, "passed": 1, "untested": 1 }));
+    let passed: Vec<_> =
+        list(&report["scenarios"]).iter().map(|scenario| &scenario["passed"]).collect();
+    assert_eq!(passed, [&json!(false), &json!(true)]);
+    let shown = sandbox.run(&command).expect_code(4).stdout;
+    let total = "1 of 2 scenarios pass with 32bit, 4level tables; 1 tested no claim.";
+    assert!(shown.contains(total), "{shown}");
+}
+
 /// A script as long as a file may have, on few frames: its events have room in the guest, and the page is small.
 #[test]
 fn the_longest_script_fits_a_machine() {
@@ -155,6 +189,39 @@ fn a_file_that_is_none_is_bad_input() {
         assert_eq!(file, path);
         let output = sandbox.run(&command).expect_code(2);
         assert!(output.only_line_of_stderr().contains(words), "{}", output.stderr);
+    }
+}
+
+/// There are no pages to show where every process has ended.
+#[test]
+fn where_no_process_is_left_there_is_no_table_of_pages() {
+    let left = TWO_WRITERS.replace(
+        "[[step]]\nclaim = \"A does",
+        "[[step]]\nend = \"A\"\n\n[[step]]\nclaim = \"A does",
+    );
+    let shown = |file: &str| {
+        let (sandbox, path) = sandbox_with(file);
+        sandbox.run(&["scenario", &path, "--machine", "none"]).expect_code(0).stdout
+    };
+    let ended = left.replace("end = \"A\"", "end = \"A\"\n\n[[step]]\nend = \"B\"");
+    assert!(shown(&left).contains(" process   region "));
+    assert!(!shown(&ended).contains(" process   region "), "{}", shown(&ended));
+}
+
+/// A mark that turns the direction of writing lets a claim read as another one.
+#[test]
+fn the_words_of_a_file_cannot_turn_the_direction_of_writing() {
+    for (words, line) in [
+        ("each of two processes gets its own copy of what both have", 2),
+        ("fills its heap", 15),
+        ("A does not see what B writes", 44),
+    ] {
+        let (sandbox, path) =
+            sandbox_with(&TWO_WRITERS.replace(words, &format!("{words}\u{202e}sey\u{202c}")));
+        let output = sandbox.run(&["scenario", &path, "--machine", "none"]).expect_code(2);
+        let problem = output.only_line_of_stderr();
+        assert!(problem.contains(&format!("mine.toml: line {line}: expected a text of 1 to ")));
+        assert!(problem.contains("without control characters and marks of direction"));
     }
 }
 

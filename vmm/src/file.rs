@@ -33,7 +33,7 @@ const STANDARD_INPUT: &str = "-";
 const UNFINISHED: &str = ".crosswalk-";
 
 /// Replaces a file by one with this content. It is written beside the old one, under a name that
-/// nobody can guess, made durable, and then renamed: whoever reads it finds the old content or the new
+/// nobody can guess, made durable, and then renamed: a reader finds the old content or the new
 /// one, after a failure of the power, too.
 ///
 /// # Errors

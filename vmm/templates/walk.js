@@ -80,14 +80,14 @@ function undo(count) {
   render();
 }
 
-/** The word that the case as it was has in the place of this one. */
-function wordBefore(name, at) {
-  if (at === undefined) return original.picture.registers.find((word) => word.name === name)?.value ?? "0x0";
+/** The register of the case as it was. */
+const registerBefore = (name) => original.picture.registers.find((word) => word.name === name)?.value ?? "0x0";
+
+/** The entry that the case as it was has in the place of this one. */
+function entryBefore({ at, bytes }) {
   const entries = original.picture.walks.flatMap((walk) => walk.entries);
-  const known = entries.find((entry) => BigInt(entry.at) === BigInt(at));
-  if (known) return known.word.value;
-  const inCase = original.explained.case.entries.find(({ address }) => BigInt(address) === BigInt(at));
-  return inCase?.value ?? "0x0";
+  const known = entries.find((entry) => BigInt(entry.at) === BigInt(at) && entry.bytes === bytes);
+  return known ? known.word.value : entryIn(original.explained.case, at, BigInt(bytes));
 }
 
 function render() {
@@ -149,7 +149,7 @@ function renderWalk({ explained, picture }, number, index) {
   const cards = walk.entries.map((entry, place) => drawEntry(entry, {
     number: place + 1,
     step: index,
-    before: wordBefore(entry.word.name, entry.at),
+    before: entryBefore(entry),
     flip: (bit, what, old) => change(
       described(`${entry.word.name} at ${entry.at}`, what, old),
       (chosen) => flipEntry(chosen, entry, bit)),
@@ -171,7 +171,7 @@ function drawEnd({ end, parts }, isAtEnd) {
 
 function renderRegisters({ picture }) {
   const rows = picture.registers.map((word) => {
-    const before = wordBefore(word.name);
+    const before = registerBefore(word.name);
     const flip = (bit, what, old) => change(
       described(word.name, what, old),
       (chosen) => flipRegister(chosen, word.name, bit));

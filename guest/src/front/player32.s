@@ -108,7 +108,7 @@ play_block:
     add eax, {FIRST_ARENA}
     mov [arena], eax
 
-    # Whoever dies in the batch has said so.
+    # If the batch kills the machine, the log says in which one it was.
     mov al, '@'
     call put_token
     mov eax, [esi + {BLOCK_NUMBER}]

@@ -51,7 +51,7 @@ impl MomentSet {
         (self.0 & Self::between(0, moment + 1).0).count_ones()
     }
 
-    /// The moments up to `now` at which something is cached that can be cached anew in each of these.
+    /// The moments up to `now` at which something is cached that can be cached again in each of these.
     /// Each of `drops` begins with an invalidation of it.
     #[must_use]
     pub(super) fn lasting(self, drops: Self, now: MomentNumber) -> Self {
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn what_is_cached_lasts_until_it_is_dropped() {
         assert_eq!(set(&[1, 5]).lasting(set(&[3, 4]), 6), set(&[1, 2, 5, 6]));
-        // It can be cached anew after the invalidation with which a moment begins.
+        // It can be cached again after the invalidation with which a moment begins.
         assert_eq!(set(&[3]).lasting(set(&[3]), 4), set(&[3, 4]));
         assert_eq!(set(&[]).lasting(set(&[]), 4), set(&[]));
     }

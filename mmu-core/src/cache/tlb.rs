@@ -224,7 +224,7 @@ impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
                 let set = &self.sets[Self::set(address.get() >> shift)];
                 touched | set.pages.first().unwrap_or(&0) | set.leaves.last().unwrap_or(&0)
             });
-            // Whoever loads something must want it.
+            // Otherwise the compiler leaves the loads out.
             core::hint::black_box(touched);
         }
     }

@@ -1,5 +1,5 @@
 //! The present entries of all tables below a root, as an iterator: what is mapped where, and by which
-//! entries, whoever may access it. Tools that look into the memory of a guest start here.
+//! entries, whatever its rights are. Tools that look into the memory of a guest start here.
 
 use super::masks::PathBits;
 use super::{Mmu, in_any_mode};

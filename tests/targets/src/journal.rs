@@ -29,7 +29,7 @@ pub(crate) fn text_of(input: &[u8]) -> Option<String> {
     Some(if mode & 1 == 0 { forged(lines) } else { lines.to_owned() })
 }
 
-/// A journal of these lines. Whoever forges one can compute checksums, too.
+/// A journal of these lines. A forger can compute checksums, too.
 fn forged(lines: &str) -> String {
     let mut sum = String::new();
     let mut text = String::new();

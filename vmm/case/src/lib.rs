@@ -22,6 +22,7 @@ mod action;
 mod decimal;
 mod hex;
 mod instruction;
+mod letter;
 #[cfg(feature = "lines")]
 pub mod lines;
 mod memory;
@@ -35,6 +36,7 @@ mod text;
 pub use action::{AccessStep, Action, Invpcid};
 pub use decimal::Decimal;
 pub use hex::Hex;
+pub use letter::is_obeyed;
 pub use plain::{plain_state, shared_entries};
 pub use several::{MAX_PARTS, Moved, Operands, SAVED_AREA, SAVED_REGISTERS};
 pub use size::{CaseSize, UnusualBits, size_of_case};

@@ -29,7 +29,7 @@ pub enum Provenance {
     TcgOnShadowTables,
     /// An emulator or a hypervisor that has run an image by itself; which part of it is not known.
     Emulator,
-    /// Somebody: an image ran by itself, and nothing tells on what.
+    /// Unknown: an image ran by itself, and nothing says on what.
     Unknown,
 }
 

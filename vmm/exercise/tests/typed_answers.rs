@@ -54,6 +54,8 @@ fn numbers_are_read_as_people_type_them() {
         (FORMS[6], "hit miss m h", Value::Words(vec![1, 0, 0, 1])),
         (FORMS[6], "hmmh", Value::Words(vec![1, 0, 0, 1])),
         (Form::Set, "7, 2 and 5", Value::Set([2, 5, 7].into())),
+        (Form::Set, "{2,5; 7}", Value::Set([2, 5, 7].into())),
+        (Form::Set, "frames 2 & 5", Value::Set([2, 5].into())),
         (Form::Set, "none", Value::Set([].into())),
     ] {
         assert_eq!(form.read(typed), Ok(value), "{typed:?} as {form:?}");
@@ -85,6 +87,12 @@ fn what_is_no_answer_says_what_is_expected() {
         (FORMS[6], "hit miss hit hat"),
         (FORMS[6], "hit miss hit miss hit"),
         (Form::Set, "2 x"),
+        // A range, a negative number, a fraction: each was read as two numbers.
+        (Form::Set, "2-7"),
+        (Form::Set, "2, -7"),
+        (Form::Set, "2..7"),
+        (Form::Set, "2/7"),
+        (Form::Set, "2.7"),
     ] {
         let unclear = form.read(typed).expect_err(typed);
         assert!(unclear.to_string().starts_with("expected "), "{unclear}");
@@ -115,6 +123,28 @@ proptest! {
             }
         }
     }
+}
+
+/// The address of an entry is that of its table, and its index times the size of an entry.
+#[test]
+fn a_small_table_says_how_large_its_entries_are() {
+    for exercise in exercises(Topic::Translate, Difficulty::Basic) {
+        let entry = exercise.facts.iter().find(|fact| fact.name == "entry").expect("a fact");
+        assert!(entry.value.starts_with("2 bytes: bit 0 is valid"), "{entry:?}");
+    }
+}
+
+#[test]
+fn one_of_something_is_not_several() {
+    let mut has_small_entries = false;
+    for exercise in sheet(5, &Topic::ALL, None, 600) {
+        let worked = exercise.questions.iter().flat_map(|question| &question.worked);
+        for step in worked {
+            assert!(!step.contains(" 1 bytes") && !step.contains(" 1 entries"), "{step}");
+            has_small_entries |= step.contains("entries * 1 byte ");
+        }
+    }
+    assert!(has_small_entries, "some entries have one byte");
 }
 
 fn exercises(topic: Topic, difficulty: Difficulty) -> Vec<Exercise> {

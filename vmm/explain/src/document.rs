@@ -2,9 +2,7 @@
 
 use crate::address::pages;
 use crate::steps::{CachedDrawing, StepDrawing, steps};
-use crate::words::{
-    describe_expectation, end_in_words, flags, is_walked, step_in_words, why_not_walked,
-};
+use crate::words::{describe_expectation, end_in_words, flags, step_in_words, why_not_walked};
 use crosswalk_case::{Case, Hex};
 use crosswalk_walker::WalkerSpec;
 use mmu_core::walk::Step;
@@ -189,20 +187,22 @@ pub fn explained<'r, R>(
 ) -> ExplainedCase<'r, R> {
     let steps = if case.is_sequence() { steps(case, walker, observed) } else { Vec::new() };
     let mut prediction = walker.walker().predict(case);
+
+    let last = case.accesses().pop().unwrap_or_else(|| case.clone());
+    let not_walked = why_not_walked(&last, &prediction);
+    let walks = if not_walked.is_none() { walks(&last, walker) } else { Vec::new() };
+
+    // Those of every access, as coverage counts them.
     for earlier in walker.walker().predict_earlier(case) {
         prediction.rules.extend(earlier.rules);
     }
-
-    let last = case.accesses().pop().unwrap_or_else(|| case.clone());
-    let is_walked = is_walked(&prediction);
-    let walks = if is_walked { walks(&last, walker) } else { Vec::new() };
 
     ExplainedCase {
         case,
         access: step_in_words(&last.access_step()),
         steps: steps.into_iter().map(step_json).collect(),
         walks,
-        not_walked: (!is_walked).then(|| why_not_walked(&last, &prediction)),
+        not_walked,
         prediction: prediction_json(&prediction),
         machines,
     }

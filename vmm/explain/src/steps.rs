@@ -3,7 +3,7 @@
 //! What is cached is shown by the reference with caches that keep everything that may be kept. A machine
 //! may have cached less.
 
-use crate::words::{action_in_words, describe_expectation, ending_in_words};
+use crate::words::{action_in_words, describe_expectation, ending_in_words, page_size};
 use crosswalk_case::{Action, Case, Invpcid, TableEntry};
 use crosswalk_guest::tables;
 use crosswalk_walker::WalkerSpec;
@@ -222,7 +222,7 @@ impl Caches {
                 let level = levels(mode).iter().find(|level| level.shift == cached.shift());
                 format!("{} for {address}", level.map_or("entry", |level| level.entry_name))
             }
-            Cached::Page(entry) => format!("{} page {address}", size_in_words(entry.shift)),
+            Cached::Page(entry) => format!("{} page {address}", page_size(entry.shift)),
         }
     }
 
@@ -270,15 +270,6 @@ impl Caches {
                 }
             };
         (!is_same).then(|| format!("old: in memory now {:#x}", step.entry))
-    }
-}
-
-const fn size_in_words(shift: u8) -> &'static str {
-    match shift {
-        12 => "4 KiB",
-        21 => "2 MiB",
-        22 => "4 MiB",
-        _ => "1 GiB",
     }
 }
 

@@ -20,6 +20,16 @@ pub fn counted(number: impl Into<u128>, what: &str) -> String {
     }
 }
 
+/// The size of a page whose offset has so many bits.
+pub const fn page_size(offset_bits: u8) -> &'static str {
+    match offset_bits {
+        12 => "4 KiB",
+        21 => "2 MiB",
+        22 => "4 MiB",
+        _ => "1 GiB",
+    }
+}
+
 /// An allowed outcome: the fault, or the physical addresses reached.
 pub fn describe_expectation(expected: &Alternative) -> String {
     match &expected.outcome {
@@ -36,42 +46,50 @@ pub fn describe_expectation(expected: &Alternative) -> String {
     }
 }
 
-/// Whether the walker looks at the tables at all: a fault that leaves CR2 alone comes before the walk.
-/// Where such a fault is one member of CANON-2, the other is a walk.
-pub fn is_walked(prediction: &Prediction) -> bool {
-    prediction.alternatives.iter().all(|alternative| {
-        let is_open = alternative.choice.is_some_and(|(rule, _)| rule == Rule::Canon2);
-        is_open || alternative.outcome.fault().is_none_or(comes_after_a_walk)
+/// Why the tables are not looked at for an access, which is predicted so; `None` if they are: a fault that leaves CR2
+/// alone comes before the walk. Where such a fault is one member of CANON-2, the other is a walk.
+///
+/// The rules must be those of this access alone, without those of the accesses before it.
+pub fn why_not_walked(case: &Case, prediction: &Prediction) -> Option<&'static str> {
+    let may_be_walked = |way: &Alternative| {
+        let is_open = way.choice.is_some_and(|(rule, _)| rule == Rule::Canon2);
+        is_open || way.outcome.fault().is_none_or(comes_after_a_walk)
+    };
+    if prediction.alternatives.iter().all(may_be_walked) {
+        return None;
+    }
+
+    // The rules of an access include those of the MOVs just before it, so what concerns the access comes first. Where
+    // the first MOV to CR3 faults, there are no other rules.
+    let is_canonical = case.canonical_ends() == [true; 2];
+    let decides = |rule| prediction.rules.contains(rule);
+    Some(match case.mode() {
+        _ if is_canonical && decides(Rule::Align1) => {
+            "not a multiple of 16, which the instruction requires, so there is no walk"
+        }
+        _ if decides(Rule::Canon5) => {
+            "violates LASS: bit 63 of the address is that of the other half, so there is no walk"
+        }
+        PagingMode::FiveLevel if decides(Rule::Canon1) => {
+            "not canonical: bits 63 to 56 are not all equal, so there is no walk"
+        }
+        _ if decides(Rule::Canon1) => {
+            "not canonical: bits 63 to 47 are not all equal, so there is no walk"
+        }
+        PagingMode::Pae => {
+            "a PDPTE has reserved bits set when it is loaded: MOV to CR3 faults, and the access is \
+             not made"
+        }
+        mode if mode.is_long_mode() && decides(Rule::Mode8) => {
+            "CR3 has bits set that cannot be loaded: MOV to CR3 faults, and the access is not made"
+        }
+        _ => "the fault comes before the walk",
     })
 }
 
 /// Whether a processor may have walked the tables before this fault.
 fn comes_after_a_walk(fault: &Fault) -> bool {
     fault.cr2.is_some() || fault.vector == Vector::AlignmentCheck
-}
-
-/// Why the walker does not look at the tables.
-pub fn why_not_walked(case: &Case, prediction: &Prediction) -> &'static str {
-    let is_canonical = case.canonical_ends() == [true; 2];
-    match case.mode() {
-        _ if is_canonical && prediction.rules.contains(Rule::Align1) => {
-            "not a multiple of 16, which the instruction requires, so there is no walk"
-        }
-        _ if prediction.rules.contains(Rule::Canon5) => {
-            "violates LASS: bit 63 of the address is that of the other half, so there is no walk"
-        }
-        mode if mode.is_long_mode() && prediction.rules.contains(Rule::Mode8) => {
-            "CR3 has bits set that cannot be loaded: MOV to CR3 faults, and the access is not made"
-        }
-        PagingMode::Pae => {
-            "a PDPTE has reserved bits set when it is loaded: MOV to CR3 faults, and the access is \
-             not made"
-        }
-        PagingMode::FiveLevel => {
-            "not canonical: bits 63 to 56 are not all equal, so there is no walk"
-        }
-        _ => "not canonical: bits 63 to 47 are not all equal, so there is no walk",
-    }
 }
 
 /// An action in a line.
@@ -209,4 +227,55 @@ fn reasons(denial: Denial) -> String {
     ];
     let reasons = reasons.into_iter().filter(|(reason, _)| denial.contains(*reason));
     reasons.map(|(_, words)| words).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::document::explained;
+    use crate::view::View;
+    use crosswalk_case::Case;
+    use crosswalk_walker::WalkerSpec;
+    use serde_json::Value;
+
+    /// Why nothing is walked in a case, as `--json` says it, and as the picture says it.
+    fn reasons(case: &Case) -> [String; 2] {
+        let document = explained::<()>(case, WalkerSpec::Reference, &|_| None, Vec::new());
+        let document: Value = serde_json::to_value(document).expect("plain data");
+        let view = View::<()>::new(case, WalkerSpec::Reference, &|_| None, Vec::new());
+        let why = document["not_walked"].as_str().expect("a reason");
+        [why.to_owned(), view.picture.walks[0].end.words.clone()]
+    }
+
+    /// A case in 4-level paging without tables, with LASS where CR4 has bits 27 and 21.
+    fn case(cr3: &str, cr4: &str, before: &str, address: &str) -> Case {
+        let text = format!(
+            r#"{{"mode":"4level","state":{{"cr0":"0x80010011","cr3":"{cr3}","cr4":"{cr4}","efer":"0xd00"}},
+            "entries":[],"before":[{before}],
+            "access":{{"kind":"read","address":"{address}","size":1,"ring":0}}}}"#
+        );
+        Case::from_json(&text).expect("a case")
+    }
+
+    /// Each reason, whatever the reasons of earlier accesses and the faults of MOVs are.
+    #[test]
+    fn the_reason_is_that_of_the_access_that_is_explained() {
+        let [plain, lass] = ["0x620", "0x8200620"];
+        let user = r#"{"access":{"kind":"read","address":"0xffff800000000000","size":1,"ring":3}}"#;
+        let misaligned = r#"{"access":{"kind":"write","address":"0x8","size":512,"ring":3,"instruction":"fxsave"}}"#;
+        let refused_cr3 = r#"{"mov_cr3":"0x8000000000440000"}"#;
+
+        for (cr3, cr4, before, address, expected) in [
+            ("0x440000", plain, "", "0x8000000000000000", "not canonical: bits 63 to 47"),
+            ("0x440000", lass, user, "0xffff700000000000", "not canonical: bits 63 to 47"),
+            ("0x440000", lass, user, "0x1000", "violates LASS: bit 63"),
+            ("0x440000", lass, misaligned, "0x1000", "violates LASS: bit 63"),
+            ("0x440000", plain, refused_cr3, "0x8000000000000000", "not canonical: bits 63 to 47"),
+            ("0x8000000000440000", plain, "", "0x1000", "CR3 has bits set that cannot be loaded"),
+            ("0x8000000000440000", plain, user, "0x1000", "CR3 has bits set that cannot be loaded"),
+        ] {
+            for reason in reasons(&case(cr3, cr4, before, address)) {
+                assert!(reason.starts_with(expected), "{before} {address}: {reason}");
+            }
+        }
+    }
 }

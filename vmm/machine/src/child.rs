@@ -10,8 +10,8 @@ use std::process::{Child, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The children that were not waited for. Whoever waits for one holds the lock, so that nobody counts
-/// the child twice, or not at all.
+/// The children that were not waited for. A thread that waits for one holds the lock, so that
+/// each child is counted once.
 static NOT_WAITED_FOR: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// A child whose processor time counts while it runs. It is killed when this is dropped.

@@ -154,7 +154,7 @@ struct BatchSink {
 }
 
 impl BatchSink {
-    /// Whether there is somebody who takes it.
+    /// Adds a range. Returns whether the receiver is still there.
     fn push(&mut self, range: PageRange) -> bool {
         self.batch.push(range);
         self.batch.len() < BATCH || self.flush()

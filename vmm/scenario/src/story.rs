@@ -36,6 +36,17 @@ pub struct Story {
     pub parting: Option<Parting>,
 }
 
+/// How a scenario ended, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoryEnding {
+    /// Every claim holds, nothing is wrong, and the machine has the same history.
+    Passed,
+    /// The same, but no claim was tested: each was left out by its `when`.
+    Untested,
+    /// A claim does not hold, something is wrong, or the machine has another history.
+    Failed,
+}
+
 /// Where two histories part.
 #[derive(Clone, Debug)]
 pub struct Parting {
@@ -48,14 +59,24 @@ pub struct Parting {
 }
 
 impl Story {
-    /// Whether every claim holds, nothing is wrong, and the machine has the same history.
-    pub fn passed(&self) -> bool {
+    /// How it ended.
+    pub fn ending(&self) -> StoryEnding {
         let divergence =
             self.comparison.as_ref().and_then(|comparison| comparison.divergence.as_ref());
-
-        divergence.is_none()
+        let is_right = divergence.is_none()
             && self.problems.is_empty()
-            && self.claims.iter().all(|claim| claim.holds)
+            && self.claims.iter().all(|claim| claim.holds);
+
+        match is_right {
+            false => StoryEnding::Failed,
+            true if self.claims.is_empty() => StoryEnding::Untested,
+            true => StoryEnding::Passed,
+        }
+    }
+
+    /// Whether every claim holds, of which there is one, nothing is wrong, and the machine has the same history.
+    pub fn passed(&self) -> bool {
+        self.ending() == StoryEnding::Passed
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct JudgedBatch {
     pub(super) breakdown: Breakdown,
     /// What its cases show.
     pub(super) sightings: Sightings,
-    /// Its cases in order with their verdicts, if somebody wants to see them.
+    /// Its cases in order with their verdicts, if the caller wants to see them.
     pub(super) followed: Vec<(Case, Verdict)>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Worker<'p> {
     pub(super) plan: &'p CampaignPlan,
     pub(super) recognizer: &'p Recognizer,
     pub(super) queue: &'p TurnQueue<'p>,
-    /// Whether somebody wants to see every case.
+    /// Whether the caller wants to see every case.
     pub(super) follows_cases: bool,
 }
 

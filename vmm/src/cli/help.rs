@@ -284,7 +284,7 @@ Exit codes:
   1  something does not
   2  wrong usage or input
   3  the machine or the host failed
-  4  interrupted: that is the result until then";
+  4  a scenario tested no claim; or interrupted: that is the result until then";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

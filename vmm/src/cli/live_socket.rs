@@ -1,6 +1,6 @@
 //! `--live`: a socket by which other terminals look at the guest of KVM while a command has it.
 //!
-//! Whoever connects gets a copy of one moment, without saying anything, and is not waited for. So a client can neither
+//! A client gets a copy of one moment, without saying anything, and is not waited for. So a client can neither
 //! hold the run up nor change it; and since the guest then runs four times as long as it stood still, many clients
 //! cannot either.
 

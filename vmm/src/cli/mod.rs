@@ -51,6 +51,7 @@ mod version;
 
 use crate::report::printable;
 use clap::{Parser, Subcommand};
+use crosswalk_case::is_obeyed;
 use failure::Failure;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -166,8 +167,8 @@ pub fn main() -> ExitCode {
 
 /// Prints help, the version, or what is wrong with the arguments, and ends the program.
 fn print_usage(end: &clap::Error) -> ! {
-    let has_controls = |argument: OsString| argument.to_string_lossy().contains(char::is_control);
-    if end.use_stderr() && std::env::args_os().any(has_controls) {
+    let is_obeyed = |argument: OsString| argument.to_string_lossy().contains(is_obeyed);
+    if end.use_stderr() && std::env::args_os().any(is_obeyed) {
         // Arguments are shown as they are. A terminal must not obey them.
         eprint!("{}", printable(&end.render().to_string()));
     } else if let Err(error) = end.print().and_then(|()| io::stdout().flush())

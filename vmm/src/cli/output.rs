@@ -25,7 +25,7 @@ pub(super) fn print(text: &str) {
 }
 
 /// The same for a command whose exit code is a verdict. If the pipe is closed, it goes on without a word: its code is
-/// the same whoever reads, and however much of it.
+/// the same whether anything reads it, and however much of it.
 pub(super) fn print_beside_verdict(text: &str) {
     let text = printable(text);
     let mut out = io::stdout().lock();

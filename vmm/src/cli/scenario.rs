@@ -207,7 +207,8 @@ fn parse_mode(text: &str) -> Result<PagingMode, &'static str> {
     mode.ok_or("expected 32bit, pae, 4level or 5level")
 }
 
-/// The exit code is 0 when every claim holds and the machine agrees with the software, else 1; 4 after Ctrl-C.
+/// The exit code is 0 when every claim holds and the machine agrees with the software, else 1; 4 after Ctrl-C, and where
+/// a scenario tested no claim.
 pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
     if let Some((option, why)) = arguments.first_ignored() {
         return Err(Failure::Input(format!("{option} {why}")));
@@ -234,16 +235,15 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The result of what had run when it ended, by itself or by Ctrl-C.
-fn verdict(passed: bool, stop: &AtomicBool) -> VerdictWord {
+/// The verdict on what had run when it ended, by itself or by Ctrl-C.
+fn unless_stopped(verdict: VerdictWord, stop: &AtomicBool) -> VerdictWord {
     let is_stopped = goes_on(stop).is_break();
     if is_stopped {
         print_error("interrupted: this is the result of what had run");
     }
-    match (passed, is_stopped) {
-        (false, _) => VerdictWord::Failed,
-        (true, true) => VerdictWord::Incomplete,
-        (true, false) => VerdictWord::Passed,
+    match verdict {
+        VerdictWord::Passed if is_stopped => VerdictWord::Incomplete,
+        verdict => verdict,
     }
 }
 
@@ -272,7 +272,7 @@ fn run_stories(
         machine: host.compared_with(),
         why_none: &host.why_none,
     };
-    let verdict = verdict(stories.iter().all(Story::passed), stop);
+    let verdict = unless_stopped(narrated.verdict(), stop);
     if let Some(path) = &arguments.html {
         replace_file(path, scenario::page(&narrated))?;
     }
@@ -321,9 +321,10 @@ fn run_random(
         machine: host.compared_with(),
         why_none: &host.why_none,
     };
+    let verdict = if narrated.passed() { VerdictWord::Passed } else { VerdictWord::Failed };
     Ok(finish(
         arguments.json,
-        verdict(narrated.passed(), stop).into(),
+        unless_stopped(verdict, stop).into(),
         || random::document(&narrated),
         || random::text(&narrated),
     ))

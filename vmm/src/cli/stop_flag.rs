@@ -31,7 +31,7 @@ pub(super) fn was_stopped(stop: &AtomicBool, cases: u64) -> bool {
 }
 
 /// The same for a command that leaves something behind if it is killed: the end of its terminal and Ctrl-\ end it so,
-/// too. A hangup that whoever started it has it ignore (`nohup`) stays ignored.
+/// too. A hangup that its parent has it ignore (`nohup`) stays ignored.
 pub(super) fn stop_flag_to_tidy_up() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     register(&[SIGINT, SIGTERM, SIGQUIT], &stop, &stop)?;

@@ -4,6 +4,7 @@ use super::mark::{Mark, mark};
 use super::process::{CommandCandidate, NoAnswer};
 use crate::verdict::{End, Verdict};
 use crosswalk_case::Case;
+use crosswalk_case::is_obeyed;
 use crosswalk_case::protocol::Answer;
 use crosswalk_case::size_of_case;
 use mmu_core::{AccessKind, Alternative, PagingMode, Prediction};
@@ -124,7 +125,7 @@ impl CandidateScore {
 
 /// The group for a program's words. They may end up on a terminal, which must not obey them.
 fn group_of<T>(groups: &BTreeMap<String, T>, words: &str) -> String {
-    let words = words.replace(char::is_control, "\u{fffd}");
+    let words = words.replace(is_obeyed, "\u{fffd}");
     let is_new = !groups.contains_key(&words);
 
     if is_new && groups.len() >= MAX_GROUPS { OTHERS.into() } else { words }

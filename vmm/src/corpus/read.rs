@@ -4,6 +4,7 @@ use super::line::{CaseLine, EndLine, NESTED, SourceLine};
 use super::write::hex;
 use super::{BUNDLED, BUNDLED_NAME, Recorded, Source};
 use crate::file;
+use crosswalk_case::is_obeyed;
 use crosswalk_case::lines::Lines;
 use sha2::{Digest, Sha256};
 use std::io::Read;
@@ -172,7 +173,7 @@ impl<F: CorpusForm> SectionReader<F> {
         const MAX_CHARS: usize = 400;
 
         // The text of the file may end up on a terminal, which must not obey it.
-        let mut problem = problem.replace(char::is_control, "\u{fffd}");
+        let mut problem = problem.replace(is_obeyed, "\u{fffd}");
         if let Some((end, _)) = problem.char_indices().nth(MAX_CHARS) {
             problem.truncate(end);
             problem.push('…');

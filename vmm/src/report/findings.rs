@@ -1,7 +1,9 @@
 //! Known findings of machines: as a list, in full, and as JSON.
 
 use super::document::Document;
+use super::style::shell_word;
 use super::style::table::{line, new_table, trimmed};
+use crate::campaign::known::KnownSource;
 use crate::finding::known::{KnownFinding, VersionRange};
 use crosswalk_case::Case;
 use crosswalk_machine::Version;
@@ -18,6 +20,14 @@ pub(in crate::report) struct FindingsDocument<'r> {
 
 impl Document for FindingsDocument<'_> {
     const SCHEMA: u32 = 1;
+}
+
+/// The command that lists the known findings of a run, and describes those whose ids follow it.
+pub(in crate::report) fn command(known: &KnownSource) -> String {
+    match known {
+        KnownSource::Shipped | KnownSource::Unforgiven => "crosswalk findings".into(),
+        KnownSource::File(path) => format!("crosswalk findings --known {}", shell_word(path)),
+    }
 }
 
 /// A known finding.
@@ -139,4 +149,16 @@ fn describe(text: &mut String, flavour: &str, known: &KnownFinding) {
         line(text, &format!("  crosswalk litmus {name} --machine kvm, or qemu"));
     }
     text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_names_the_file_of_a_user() {
+        let command = |known: &str| command(&known.parse().expect("a source"));
+        assert_eq!(command("none"), "crosswalk findings");
+        assert_eq!(command("a b.toml"), "crosswalk findings --known 'a b.toml'");
+    }
 }

@@ -24,8 +24,8 @@ use mmu_core::{
 };
 use std::collections::BTreeMap;
 
-/// What predicts an access at a moment of a sequence. It is not generic: a sequence followed anew for each
-/// mutant would take as long to compile as all else.
+/// What predicts an access at a moment of a sequence. It is not generic: compiled once for each mutant, a
+/// sequence would take as long to compile as all else.
 pub(super) type PredictAccess<'p> = dyn Fn(&Moment<'_>, &Access) -> Prediction + 'p;
 
 /// The prediction for every access of a case. The last includes all that the sequence does to table

@@ -150,7 +150,7 @@ fn play_block(tape: &Tape, block: &Block, log: &mut Log, run: &impl Fn(u64)) {
     let BlockHeader { number, digest, .. } = block.header;
     let arena = block.arena();
 
-    // Whoever dies in the batch has said so.
+    // If the batch kills the machine, the log says in which one it was.
     log.line(Token::Start, &[number]);
     log.flush();
 

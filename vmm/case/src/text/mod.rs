@@ -10,6 +10,7 @@ mod write;
 pub use profile::FullProfile;
 
 use crate::hex::Hex;
+use crate::letter::is_obeyed;
 use crate::{Case, TableEntry};
 use mmu_core::Segment;
 use mmu_core::name::by_name;
@@ -30,7 +31,7 @@ pub struct CaseError {
 impl CaseError {
     fn new(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
         // The message quotes its input, whose control characters must not reach a terminal.
-        let plain = |text: String| text.replace(char::is_control, "\u{fffd}");
+        let plain = |text: String| text.replace(is_obeyed, "\u{fffd}");
         Self { place: plain(place.to_string()), problem: plain(problem.to_string()) }
     }
 }

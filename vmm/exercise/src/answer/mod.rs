@@ -85,7 +85,7 @@ impl Form {
                     words.join(" or ")
                 )
             }
-            Self::Set => "numbers, such as 2 5 7, or `none`".into(),
+            Self::Set => "numbers one by one, such as 2 5 7, or `none`".into(),
         }
     }
 

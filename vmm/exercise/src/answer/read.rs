@@ -168,12 +168,13 @@ fn steps(typed: &str, words: &[&str], count: usize) -> Option<Vec<usize>> {
     steps.filter(|steps| steps.len() == count)
 }
 
-/// `2 5 7`, `2, 5 and 7`, `none`.
+/// `2 5 7`, `2, 5 and 7`, `{2, 5}`, `none`. `2-7` says too little.
 fn set(typed: &str) -> Option<BTreeSet<u64>> {
     if matches!(typed, "none" | "no" | "-") {
         return Some(BTreeSet::new());
     }
-    let parts = typed.split(|letter: char| !letter.is_ascii_alphanumeric());
+    // No sign that may mean a range, a fraction or a negative number.
+    let parts = typed.split(|letter: char| " ,;&{}[]()".contains(letter));
     let parts = parts.filter(|part| !matches!(*part, "" | "and" | "frame" | "frames"));
     let numbers: Option<BTreeSet<u64>> = parts.map(|part| number(part)?.try_into().ok()).collect();
     numbers.filter(|numbers| !numbers.is_empty())

@@ -209,7 +209,7 @@ fn which(places: &[Place], hand: u64, taken: &Taken) -> Question {
             question = question.work(format!("Frame {frame}: A = 0, taken."));
             is_found = true;
         }
-        question = question.wrong_number(frame.into(), why_not(place, hand, right, is_found));
+        question = question.wrong_number(frame.into(), why_not(place, hand, right));
     }
     if !is_found {
         question = question.work(format!(
@@ -220,7 +220,7 @@ fn which(places: &[Place], hand: u64, taken: &Taken) -> Question {
 }
 
 /// Why a frame is not the one that is taken.
-fn why_not(place: &Place, hand: u64, right: u64, is_behind: bool) -> String {
+fn why_not(place: &Place, hand: u64, right: u64) -> String {
     let frame = place.frame;
     match place.page {
         None => format!("Frame {frame} has a page table: it is passed over."),
@@ -232,10 +232,9 @@ fn why_not(place: &Place, hand: u64, right: u64, is_behind: bool) -> String {
             };
             format!("Frame {frame} is not taken: {which}. It gets a second chance.")
         }
-        Some(_) if is_behind => format!(
+        Some(_) => format!(
             "Frame {frame} has A = 0, too, but from frame {hand} on the hand comes to frame {right} first."
         ),
-        Some(_) => format!("Frame {frame} is not the first with A = 0."),
     }
 }
 

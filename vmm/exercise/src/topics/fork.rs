@@ -252,7 +252,7 @@ fn copies(setting: &Setting, run: &Run) -> Question {
         )
         .wrong_number(
             (touched + copies) as u128,
-            "The fork itself copies none: it shares them until somebody writes.",
+            "The fork itself copies none: it shares them until a process writes.",
         )
 }
 

@@ -70,7 +70,12 @@ fn flat_size(geometry: &Geometry) -> Question {
     let entry = geometry.entry_bytes();
     let bytes = geometry.flat_table_bytes();
     Question::new("How large is the flat table?", Form::Bytes, Number(bytes))
-        .work(format!("{} * {entry} = {bytes} bytes = {}.", counted(pages, "entry"), size(bytes)))
+        .work(format!(
+            "{} * {} = {bytes} bytes = {}.",
+            counted(pages, "entry"),
+            size(entry.into()),
+            size(bytes)
+        ))
         .wrong_number(pages, "That is the number of entries: each takes more than a byte.")
         .wrong_number(8 * bytes, "Those are bits.")
         .wrong_number(
@@ -85,13 +90,14 @@ fn flat_size(geometry: &Geometry) -> Question {
 
 fn per_byte(geometry: &Geometry) -> Question {
     let bits = geometry.address_bits();
-    let bytes = u128::from(geometry.entry_bytes()) << bits;
+    let entry = u128::from(geometry.entry_bytes());
+    let bytes = entry << bits;
     Question::new(
         "And how large would it be with such an entry for each byte?",
         Form::Bytes,
         Number(bytes),
     )
-    .work(format!("2^{bits} entries * {} bytes = {}.", geometry.entry_bytes(), size(bytes)))
+    .work(format!("2^{bits} entries * {} = {}.", size(entry), size(bytes)))
     .wrong_number(geometry.flat_table_bytes(), "That is the table with an entry for each page.")
     .wrong_number(1 << bits, "That is the number of entries.")
 }
@@ -222,8 +228,9 @@ fn total_size(geometry: &Geometry, levels: &Levels, cost: &Cost) -> Question {
     {
         entries += tables << bits;
         question = question.work(format!(
-            "{} of 2^{bits} entries * {entry} bytes = {}.",
+            "{} of 2^{bits} entries * {} = {}.",
             counted(*tables, "table"),
+            size(entry.into()),
             size(tables * bytes)
         ));
     }

@@ -188,7 +188,13 @@ fn facts<F: Format>(root: u64) -> Vec<Fact> {
             Fact::new("address bits", split),
             Fact::new("page size", size(1 << last.shift)),
             Fact::new("root table", format!("{root:#x}")),
-            Fact::new("entry", "valid, and the number of a frame of the size of a page"),
+            Fact::new(
+                "entry",
+                format!(
+                    "{}: bit 0 is valid, the others are the number of a frame",
+                    size(F::ENTRY_BYTES.into())
+                ),
+            ),
         ];
     }
     let (name, address) = if F::IS_LONG_MODE {

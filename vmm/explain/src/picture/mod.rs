@@ -11,7 +11,7 @@ mod tests;
 pub use field::{Field, FieldKind, Word};
 
 use crate::address::{pages, split};
-use crate::words::{end_in_words, is_walked, why_not_walked};
+use crate::words::{end_in_words, why_not_walked};
 use crosswalk_case::{Case, Hex};
 use crosswalk_walker::{Walker, WalkerSpec};
 use mmu_core::walk::{Path, Step, WalkError};
@@ -121,11 +121,12 @@ impl Picture {
     pub fn new(case: &Case, walker: WalkerSpec, prediction: &Prediction) -> Self {
         let last = case.accesses().pop().unwrap_or_else(|| case.clone());
         let regime = Regime::new(last.state, last.profile);
-        let walks = if is_walked(prediction) {
-            let pages = pages(&last).into_iter();
-            pages.map(|(part, page)| walk(&part, walker.walker(), page)).collect()
-        } else {
-            vec![no_walk(&last, why_not_walked(&last, prediction))]
+        let walks = match why_not_walked(&last, prediction) {
+            None => {
+                let pages = pages(&last).into_iter();
+                pages.map(|(part, page)| walk(&part, walker.walker(), page)).collect()
+            }
+            Some(why) => vec![no_walk(&last, why)],
         };
         let outcomes = prediction.alternatives.iter().map(|way| way.outcome.fault());
 

@@ -7,6 +7,7 @@
 mod canvas;
 
 use crate::picture::{EndPicture, EntryPicture, FieldKind, Picture, WalkPicture, Word};
+use crate::words::page_size;
 use canvas::Canvas;
 
 const MARGIN: f64 = 20.0;
@@ -274,8 +275,8 @@ impl Drawing<'_> {
         let slot = self.slot(offset as f64 / bytes as f64);
 
         self.canvas.arrow(&[(x, self.top + FIELDS + 54.0), (x, self.top + TABLES - 20.0)]);
-        let name =
-            end.page_bytes.map_or_else(|| "memory".into(), |bytes| format!("{} page", size(bytes)));
+        let size = end.page_bytes.map(|bytes| page_size(bytes.trailing_zeros() as u8));
+        let name = size.map_or_else(|| "memory".into(), |size| format!("{size} page"));
         self.canvas.text(x, self.top + TABLES - 6.0, "note", &name);
         let is_reached = end.kind == "reached";
         let class = if is_reached { "table" } else { "wrong" };
@@ -306,15 +307,6 @@ fn flags(word: &Word) -> Vec<&str> {
         .rev()
         .filter(|field| field.kind == FieldKind::Flag && field.value.0 != 0);
     set.map(|field| field.name.as_str()).collect()
-}
-
-const fn size(bytes: u64) -> &'static str {
-    match bytes {
-        0x1000 => "4 KiB",
-        0x20_0000 => "2 MiB",
-        0x40_0000 => "4 MiB",
-        _ => "1 GiB",
-    }
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Audit {
     }
 }
 
-/// An audit that takes part in a scan which somebody else makes: what that one meets is what was audited.
+/// An audit that takes part in a scan which the caller makes: what the scan meets is what was audited.
 #[derive(Debug)]
 pub struct Auditor {
     audit: Audit,

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 /// Number of bytes that are copied at once.
 const BLOCK: u64 = 1 << 20;
 
-/// A file that nobody can write to, cut or extend, whoever has it.
+/// A file that no process can write to, cut or extend.
 #[derive(Debug)]
 pub struct SealedMemory {
     file: File,

@@ -1,5 +1,5 @@
-//! What a run says of its guest: one line of JSON, with the memory as a descriptor beside it (`SCM_RIGHTS`). Whoever
-//! connects is told so at once, and need not say anything.
+//! What a run says of its guest: one line of JSON, with the memory as a descriptor beside it (`SCM_RIGHTS`). A client
+//! gets it at once, and need not say anything.
 //!
 //! ```text
 //! {"crosswalk": 1, "moment": {"batch": 77, "record": 3}, "paused_us": 5012, "profile": "…",
@@ -84,7 +84,7 @@ pub struct GuestSnapshot {
 }
 
 impl GuestSnapshot {
-    /// Sends it to whoever has connected, and does not wait for it to be read.
+    /// Sends it to the client that has connected, and does not wait for it to be read.
     ///
     /// # Errors
     /// If the other side is gone.

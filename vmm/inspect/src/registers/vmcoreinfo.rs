@@ -1,4 +1,4 @@
-//! VMCOREINFO: what a Linux kernel says about itself for whoever reads its memory, as lines of text
+//! VMCOREINFO: what a Linux kernel says about itself to tools that read its memory, as lines of text
 //! (`Documentation/admin-guide/kdump/vmcoreinfo.rst` in Linux).
 
 use std::collections::HashMap;

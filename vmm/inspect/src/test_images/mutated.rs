@@ -1,4 +1,4 @@
-//! Images with random damage, for whoever shows that every reader ends.
+//! Images with random damage, for tests that every reader ends.
 
 use super::{
     PageCompression, avml, cpu_32, cpu_64, elf, elf_with_notes, flattened, kdump, lime, note,

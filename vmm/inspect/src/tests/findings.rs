@@ -191,7 +191,7 @@ fn missing_tables_side_by_side_are_told_apart() {
     );
 }
 
-/// What is writable and executable by itself is of `wx`, whoever else can write it.
+/// What is writable and executable by itself is of `wx`, also if it can be written elsewhere.
 #[test]
 fn pages_that_are_both_are_no_aliases() {
     let mut memory = small_guest();

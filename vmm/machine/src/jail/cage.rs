@@ -159,7 +159,7 @@ mod tests {
         assert!(text.contains("NoNewPrivs:\t1"), "{text}");
     }
 
-    /// Whoever started crosswalk may have left files open for it.
+    /// The process that started crosswalk may have left files open for it.
     #[test]
     fn an_inmate_inherits_no_file() {
         let file = File::open("/dev/null").unwrap();

@@ -1,4 +1,4 @@
-//! Files that this program has open, or was given by whoever started it: no inmate inherits them.
+//! Files that this program has open, or was given by its parent: no inmate inherits them.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};

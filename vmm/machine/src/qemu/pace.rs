@@ -14,7 +14,7 @@ impl Pace {
     const MIN_RECORDS: usize = 100;
     /// A result that comes late counts for more than one that is looked for early.
     const CAUTION: f64 = 0.75;
-    /// Whoever waits sees no interruption meanwhile, and a hostile guest may have been slow on purpose.
+    /// A thread that waits sees no interruption meanwhile, and a hostile guest may have been slow on purpose.
     const MAX_EXPECTED: Duration = Duration::from_millis(50);
 
     /// How long a batch with this many records will take at least.

@@ -167,7 +167,7 @@ impl QemuProcess {
     /// Lets QEMU go on.
     pub fn resume(&mut self) {
         if std::mem::take(&mut self.is_suspended) {
-            // As above: whoever waits for the command finds out.
+            // As above: the thread that waits for the command finds out.
             let _ = self.signal(Signal::SIGCONT);
         }
     }

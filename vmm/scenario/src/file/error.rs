@@ -1,5 +1,6 @@
 //! What is wrong with a file.
 
+use crosswalk_case::is_obeyed;
 use std::fmt;
 use std::ops::Range;
 
@@ -31,7 +32,7 @@ impl FileError {
     pub(super) fn within(self, name: &str, text: &str) -> ScenarioFileError {
         let line = line_of(text, &self.place);
         // A parser may quote what it found.
-        let problem = self.problem.replace(char::is_control, " ");
+        let problem = self.problem.replace(is_obeyed, " ");
         ScenarioFileError { name: name.to_owned(), line, problem }
     }
 }

@@ -1,6 +1,7 @@
 //! Tables of TOML with the places of all that is in them.
 
 use super::FileError;
+use crosswalk_case::is_obeyed;
 use std::cell::RefCell;
 use std::ops::Range;
 use toml::Spanned;
@@ -84,10 +85,10 @@ pub(super) fn text(value: &Value<'_>, most: usize) -> Result<String, FileError> 
     let DeValue::String(text) = value.get_ref() else {
         return Err(unexpected("a text in quotes", value));
     };
-    let is_shown = !text.chars().any(char::is_control);
-    if text.is_empty() || text.chars().count() > most || !is_shown {
-        let problem =
-            format!("expected a text of 1 to {most} characters, without control characters");
+    if text.is_empty() || text.chars().count() > most || text.contains(is_obeyed) {
+        let problem = format!(
+            "expected a text of 1 to {most} characters, without control characters and marks of direction"
+        );
         return Err(FileError::new(value.span(), problem));
     }
     Ok(text.clone().into_owned())

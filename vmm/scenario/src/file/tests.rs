@@ -72,6 +72,7 @@ fn an_error_names_the_line_and_what_was_expected() {
         ("name = \"mine\"", "name = ", 1, "string values must be quoted"),
         ("\"what it shows\"", "\"\"", 2, "expected a text of 1 to 200 characters"),
         ("\"what it shows\"", "\"a\\u001b[31m\"", 2, "without control characters"),
+        ("\"what it shows\"", "\"a\\u202eb\"", 2, "and marks of direction"),
         ("pages = 16", "pages = 0", 3, "expected a number from 1 to 128"),
         ("processes = 2\n", "", 1, "needs `frames`, or `pages` and `processes`"),
         ("pages = 16", "frames = 300", 3, "expected a number from 8 to 256"),

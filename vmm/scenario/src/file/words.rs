@@ -62,13 +62,17 @@ pub(super) fn ending(invalid: Option<Invalid>) -> i64 {
 
 /// What regions are for.
 pub(super) const REGION_KINDS: [(&str, RegionKind); 6] = [
-    ("code", RegionKind::Code),
-    ("data", RegionKind::Data),
-    ("heap", RegionKind::Heap),
-    ("stack", RegionKind::Stack),
-    ("shared", RegionKind::Shared),
-    ("guard", RegionKind::Guard),
+    named(RegionKind::Code),
+    named(RegionKind::Data),
+    named(RegionKind::Heap),
+    named(RegionKind::Stack),
+    named(RegionKind::Shared),
+    named(RegionKind::Guard),
 ];
+
+const fn named(kind: RegionKind) -> (&'static str, RegionKind) {
+    (kind.name(), kind)
+}
 
 /// Whether a name has a meaning of its own, and cannot be that of a place or a variable.
 pub(super) fn is_taken(name: &str) -> bool {

@@ -136,7 +136,7 @@ fn plain_lines() -> Vec<String> {
     write(&checkpoint()).lines().map(plain).collect()
 }
 
-/// A journal of these lines, with checksums that fit. Whoever forges a journal can do that, too.
+/// A journal of these lines, with checksums that fit. A forger can compute them, too.
 fn forged(lines: &[String]) -> String {
     let mut checksum = Checksum::default();
     let sum = |line: &String| {

@@ -4,6 +4,7 @@ use super::{judge, read};
 use crate::cli::failure::Failure;
 use crate::cli::output::{check_replaceable, print_beside_verdict, replace_file};
 use crate::report::litmus::{self, JudgedTest};
+use crate::report::printable;
 use crosswalk_litmus::diagram::Diagram;
 use crosswalk_litmus::{Judgement, Litmus};
 use std::path::PathBuf;
@@ -37,7 +38,10 @@ pub(super) fn run(arguments: &ExplainLitmusArguments) -> Result<ExitCode, Failur
         let judged = &judgement.outcomes[outcome];
         let diagram = Diagram::new(&test, &judged.execution);
         match &arguments.svg {
-            Some(path) => replace_file(path, diagram.svg(&format!("{}: {outcome}", test.name)))?,
+            Some(path) => {
+                let svg = diagram.svg(&format!("{}: {outcome}", test.name));
+                replace_file(path, printable(&svg).as_bytes())?;
+            }
             None => print_beside_verdict(&litmus::execution(&test, outcome, judged, &diagram)),
         }
     }

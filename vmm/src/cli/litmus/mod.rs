@@ -87,14 +87,18 @@ impl RunArguments {
         self.seed.unwrap_or_else(rand::random)
     }
 
+    /// Where known findings come from.
+    fn known(&self) -> KnownSource {
+        self.known.clone().unwrap_or_default()
+    }
+
     /// Opens the machine, if one was asked for.
     fn open(&self) -> Result<Option<OpenedLitmusMachine>, Failure> {
         let Some(kind) = self.machine else { return Ok(None) };
         let arguments = MachineArguments::by_default(self.qemu.clone(), self.jail);
         let opened = arguments.open_only(kind)?;
         let machine = opened.machine.as_ref();
-        let source = self.known.clone().unwrap_or_default();
-        let known = source.load(WalkerSpec::Reference, machine.identity())?;
+        let known = self.known().load(WalkerSpec::Reference, machine.identity())?;
         let jail = self.jail.jail()?;
         Ok(Some(OpenedLitmusMachine::new(machine, known, self.qemu.as_deref(), jail)?))
     }
@@ -127,7 +131,11 @@ pub(super) fn run(arguments: &LitmusArguments) -> Result<ExitCode, Failure> {
         is_stopped = campaign.run(&mut judged)?;
     }
 
-    let facts = LitmusRunFacts { machine: machine.as_ref().map(OpenedLitmusMachine::facts), seed };
+    let facts = LitmusRunFacts {
+        machine: machine.as_ref().map(OpenedLitmusMachine::facts),
+        known: &arguments.run.known(),
+        seed,
+    };
     if let Some(path) = &arguments.report {
         replace_file(path, litmus::page(&judged, &facts))?;
     }

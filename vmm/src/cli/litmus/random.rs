@@ -64,7 +64,11 @@ pub(super) fn run(arguments: &RandomLitmusArguments) -> Result<ExitCode, Failure
         }
     }
 
-    let facts = LitmusRunFacts { machine: machine.as_ref().map(OpenedLitmusMachine::facts), seed };
+    let facts = LitmusRunFacts {
+        machine: machine.as_ref().map(OpenedLitmusMachine::facts),
+        known: &arguments.run.known(),
+        seed,
+    };
     Ok(finish(
         arguments.json,
         verdict(&judged, is_stopped).into(),

@@ -1,6 +1,7 @@
 //! A sheet of exercises to print, with the answers on a page of their own.
 
 use super::{Sheet, label};
+use crate::report::style::page::rendered;
 use askama::Template;
 use crosswalk_exercise::{Exercise, Form};
 
@@ -33,9 +34,6 @@ struct LabelledQuestion<'e> {
 }
 
 /// The page.
-///
-/// # Panics
-/// Never: writing into a string does not fail.
 pub fn page(sheet: &Sheet<'_>) -> String {
     let exercises = sheet.exercises.iter().zip(1..).map(|(exercise, number)| NumberedExercise {
         number,
@@ -59,5 +57,5 @@ pub fn page(sheet: &Sheet<'_>) -> String {
 
     let page =
         SheetPage { seed: sheet.seed, command: sheet.command, exercises: exercises.collect() };
-    page.render().expect("writing into a string does not fail")
+    rendered(&page)
 }

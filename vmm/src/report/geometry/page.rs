@@ -3,6 +3,7 @@
 
 use super::{Configuration, text};
 use crate::report::style::number::size;
+use crate::report::style::page::{rendered, script_data};
 use askama::Template;
 use serde::Serialize;
 
@@ -36,15 +37,11 @@ const LARGEST_PAGE_BITS: u32 = 30;
 /// The page. It begins with the first configuration.
 ///
 /// # Panics
-/// Without a configuration. Otherwise never: writing into a string does not fail, and the settings are plain data.
+/// Without a configuration. Otherwise never: the settings are plain data.
 pub fn page(configurations: &[Configuration]) -> String {
     let first = configurations.first().expect("there is a configuration");
-    let page = GeometryPage {
-        // No text of the user is in it: nothing ends the element.
-        settings: serde_json::to_string(&settings(first)).expect("plain data"),
-        text: text(configurations),
-    };
-    page.render().expect("writing into a string does not fail")
+    let page = GeometryPage { settings: script_data(&settings(first)), text: text(configurations) };
+    rendered(&page)
 }
 
 fn settings(configuration: &Configuration) -> PageSettings {

@@ -72,7 +72,7 @@ fn letters(rights: Rights) -> String {
     .collect()
 }
 
-/// The class that colours rights in pages: what may be done, whoever may.
+/// The class that colours rights in pages: what may be done; whose page it is does not count.
 fn class(rights: Rights) -> &'static str {
     match (rights.contains(Rights::WRITE), rights.contains(Rights::EXECUTE)) {
         (true, true) => "wx",

@@ -10,6 +10,7 @@ pub use mutants::{LitmusMutantsDocument, LitmusTrial, mutants_document, mutants_
 pub use page::page;
 pub use text::{execution, list, random, table, test};
 
+use crate::campaign::known::KnownSource;
 use crosswalk_litmus::{Claim, Judgement, Litmus, Seen, SeenOutcomes};
 use crosswalk_machine::{Capabilities, Identity};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,8 @@ pub enum TestRun {
 pub struct LitmusRunFacts<'r> {
     /// The machine, if there is one.
     pub machine: Option<MachineFacts<'r>>,
+    /// Where the known findings of the machine come from.
+    pub known: &'r KnownSource,
     /// The seed of delays and random tests.
     pub seed: u64,
 }

@@ -3,6 +3,7 @@
 use super::text::{columns, no_forbidden_but};
 use super::{ClassedOutcome, JudgedTest, LitmusRunFacts, OutcomeClass};
 use crate::report::style::number::{numbered, with_commas};
+use crate::report::style::page::rendered;
 use askama::Template;
 
 #[derive(Template)]
@@ -38,9 +39,6 @@ struct Bar {
 }
 
 /// The page.
-///
-/// # Panics
-/// Never: writing into a string does not fail.
 pub fn page(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
     let forbidden: usize = judged.iter().map(|judged| judged.forbidden().count()).sum();
     let known: usize = judged.iter().map(|judged| judged.known.len()).sum();
@@ -70,7 +68,7 @@ pub fn page(judged: &[JudgedTest], facts: &LitmusRunFacts<'_>) -> String {
             .filter_map(|judged| Some((judged.test.name.clone(), judged.not_run()?.to_owned())))
             .collect(),
     };
-    page.render().expect("writing into a string does not fail")
+    rendered(&page)
 }
 
 fn card(judged: &JudgedTest) -> TestCard {

@@ -2,6 +2,7 @@
 #![expect(clippy::similar_names, reason = "a test and its text")]
 
 use super::{JudgedTest, LitmusRunFacts, OutcomeClass};
+use crate::report::findings::command;
 use crate::report::style::number::{numbered, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crosswalk_litmus::diagram::Diagram;
@@ -163,9 +164,10 @@ pub fn test(judged: &JudgedTest, facts: &LitmusRunFacts<'_>) -> String {
 
     for (outcome, ids) in &judged.known {
         let ids = ids.join(" and ");
+        let command = command(facts.known);
         line(
             &mut text,
-            &format!("No manual allows {outcome}; it is known: `crosswalk findings` has {ids}."),
+            &format!("No manual allows {outcome}; it is known: `{command}` has {ids}."),
         );
     }
     for (outcome, seen) in judged.forbidden() {

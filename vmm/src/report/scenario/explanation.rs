@@ -1,4 +1,4 @@
-//! What an entry of the timeline means, in a sentence for somebody who learns it.
+//! What an entry of the timeline means, in a sentence for learners.
 
 use crate::scenario::story::Happened;
 use mmu_core::space::{Decision, Invalid, Minor};

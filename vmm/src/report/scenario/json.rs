@@ -4,7 +4,7 @@ use super::map::{PageMapJson, PagePlaceJson, map_json, place_json};
 use super::{NarratedScenarios, entries_per_translation};
 use crate::report::document::Document;
 use crate::report::style::count::Count;
-use crate::scenario::story::{Claim, Happened, PageRow, Story, TimelineEntry};
+use crate::scenario::story::{Claim, Happened, PageRow, Story, StoryEnding, TimelineEntry};
 use crate::scenario::{Comparison, Divergence, SCENARIOS};
 use crosswalk_case::Hex;
 use crosswalk_machine::Identity;
@@ -58,6 +58,8 @@ struct ScenarioTotalsJson {
     scenarios: Count,
     /// How many of them passed.
     passed: Count,
+    /// How many tested no claim: each was left out by its `when`.
+    untested: Count,
 }
 
 /// With what the software was compared.
@@ -98,9 +100,9 @@ struct StoryJson<'r> {
     mode: &'static str,
     /// How the machine compares; null if there was none.
     comparison: Option<ComparisonJson<'r>>,
-    /// Whether every claim holds and the histories are equal.
+    /// Whether every claim holds, of which there is one, and the histories are equal.
     passed: bool,
-    /// The claims of the scenario.
+    /// The claims of the scenario that were tested.
     claims: Vec<ClaimJson<'r>>,
     /// What is wrong, each with its cause.
     problems: &'r [String],
@@ -335,7 +337,6 @@ pub fn list_document() -> impl Document {
 /// The stories as one JSON document.
 pub fn document<'r>(narrated: &NarratedScenarios<'r>) -> impl Document + use<'r> {
     let stories = narrated.stories;
-    let passed = stories.iter().filter(|story| story.passed()).count();
     let mut modes: Vec<_> = stories.iter().map(|story| story.mode.name()).collect();
     modes.dedup();
 
@@ -347,7 +348,11 @@ pub fn document<'r>(narrated: &NarratedScenarios<'r>) -> impl Document + use<'r>
         },
         modes,
         scenarios: stories.iter().map(story_json).collect(),
-        totals: ScenarioTotalsJson { scenarios: stories.len().into(), passed: passed.into() },
+        totals: ScenarioTotalsJson {
+            scenarios: stories.len().into(),
+            passed: narrated.count(StoryEnding::Passed).into(),
+            untested: narrated.count(StoryEnding::Untested).into(),
+        },
     }
 }
 

@@ -12,13 +12,17 @@ pub use json::{document, list_document};
 pub use page::page;
 pub use text::text;
 
+use crate::report::document::VerdictWord;
 use crate::report::style::table::line;
 use crate::scenario::SCENARIOS;
-use crate::scenario::story::Story;
+use crate::scenario::story::{Story, StoryEnding};
 use crosswalk_machine::Identity;
 
 /// What a report says when there was no machine.
 pub(super) const NOTHING_COMPARED: &str = "software only: nothing was compared";
+
+/// What a report says of a scenario whose claims were all left out.
+pub(super) const UNTESTED: &str = "No claim was tested: each is left out by its `when`.";
 
 /// Scenarios to report.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +39,20 @@ impl NarratedScenarios<'_> {
     /// What the software was compared with, and the result.
     fn comparison_sentence(&self) -> String {
         text::ending(self.machine, self.why_none, self.result())
+    }
+
+    /// The verdict on all of them.
+    pub fn verdict(&self) -> VerdictWord {
+        match self.stories.iter().map(Story::ending).max() {
+            Some(StoryEnding::Failed) => VerdictWord::Failed,
+            Some(StoryEnding::Untested) => VerdictWord::Incomplete,
+            Some(StoryEnding::Passed) | None => VerdictWord::Passed,
+        }
+    }
+
+    /// How many ended so.
+    fn count(&self, ending: StoryEnding) -> usize {
+        self.stories.iter().filter(|story| story.ending() == ending).count()
     }
 
     /// The result of all comparisons.

@@ -1,11 +1,11 @@
 //! Scenarios for people: a timeline, a map of pages to frames, claims and counts.
 
-use super::{NOTHING_COMPARED, NarratedScenarios, entries_per_translation};
+use super::{NOTHING_COMPARED, NarratedScenarios, UNTESTED, entries_per_translation};
 use crate::report::style::number::{numbered, size, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crate::scenario::Comparison;
 use crate::scenario::page_map::PagePlace;
-use crate::scenario::story::{Happened, PageRow, Story, TimelineEntry};
+use crate::scenario::story::{Happened, PageRow, Story, StoryEnding, TimelineEntry};
 use crosswalk_machine::Identity;
 use mmu_core::PagingMode;
 use mmu_core::x86::format::EntryBits;
@@ -31,11 +31,18 @@ pub fn text(narrated: &NarratedScenarios<'_>) -> String {
 
     if narrated.stories.len() > 1 {
         let count = narrated.stories.len();
-        let passed = narrated.stories.iter().filter(|story| story.passed()).count();
+        let passed = narrated.count(StoryEnding::Passed);
+        let untested = match narrated.count(StoryEnding::Untested) {
+            0 => String::new(),
+            count => format!("; {count} tested no claim"),
+        };
         let mut modes: Vec<_> = narrated.stories.iter().map(|story| story.mode.name()).collect();
         modes.dedup();
         let modes = modes.join(", ");
-        line(&mut text, &format!("{passed} of {count} scenarios pass with {modes} tables."));
+        line(
+            &mut text,
+            &format!("{passed} of {count} scenarios pass with {modes} tables{untested}."),
+        );
     }
     line(&mut text, &ending(narrated.machine, narrated.why_none, narrated.result()));
     text
@@ -90,7 +97,11 @@ pub(super) fn compared(text: &mut String, comparison: &Comparison) {
 /// The name of the scenario, what it shows, and whether it passed.
 fn heading(text: &mut String, story: &Story) {
     let Story { name, shows, mode, .. } = story;
-    let ended = if story.passed() { "passed" } else { "FAILED" };
+    let ended = match story.ending() {
+        StoryEnding::Passed => "passed",
+        StoryEnding::Untested => "NOTHING TESTED",
+        StoryEnding::Failed => "FAILED",
+    };
     line(text, &format!("{name}: {shows}"));
     line(text, &format!("{mode} tables, {} frames of 4 KiB: {ended}", story.frames));
     text.push('\n');
@@ -132,6 +143,9 @@ pub(super) fn words(what: &Happened) -> String {
 
 /// The pages of each process, in the middle and at the end.
 fn pages(text: &mut String, story: &Story) {
+    if story.pages.is_empty() {
+        return;
+    }
     let mut table = new_table(&["process", "region", "page", "before", "after"]);
     for PageRow { process, region, page, before, after } in &story.pages {
         table.add_row([
@@ -210,6 +224,9 @@ fn statistics(text: &mut String, story: &Story) {
 
 /// The claims, each with its result, and the problems.
 fn claims(text: &mut String, story: &Story) {
+    if story.ending() == StoryEnding::Untested {
+        line(text, UNTESTED);
+    }
     for claim in &story.claims {
         let sign = if claim.holds { "yes" } else { "NO " };
         line(text, &format!("{sign}  {}", claim.claim));

@@ -5,6 +5,7 @@ pub(super) mod count;
 pub(crate) mod date;
 pub(super) mod module;
 pub(super) mod number;
+pub(super) mod page;
 mod printable;
 pub(super) mod ranges;
 mod shell;

@@ -1,6 +1,7 @@
 //! Text for a terminal. Names and reasons come from guests, journals, corpora and other programs, and a
 //! terminal obeys the control characters in them.
 
+use crosswalk_case::is_obeyed;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -13,14 +14,6 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 /// The same for words within a line, which cannot begin another one.
 pub(crate) fn within_line(words: &str) -> Cow<'_, str> {
     escape(words, is_obeyed)
-}
-
-/// Whether a terminal does something other than show a character: controls, and marks that turn the
-/// direction of writing, so that a text reads as another (Unicode Standard Annex #9).
-pub(super) fn is_obeyed(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}')
-        || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {

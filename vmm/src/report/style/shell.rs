@@ -1,6 +1,6 @@
 //! Names in commands that people copy into a shell.
 
-use super::printable::is_obeyed;
+use crosswalk_case::is_obeyed;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;

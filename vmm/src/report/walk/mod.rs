@@ -16,7 +16,7 @@ use crosswalk_case::observation::{Attempt, EntryAfter};
 use crosswalk_explain::address::{pages, split};
 use crosswalk_explain::steps::{last_access, steps as steps_of};
 use crosswalk_explain::words::{
-    describe_expectation, end_in_words, flags, is_walked, rights, step_in_words, why_not_walked,
+    describe_expectation, end_in_words, flags, rights, step_in_words, why_not_walked,
 };
 use crosswalk_machine::Identity;
 use mmu_core::walk::{Path, Step, WalkError};
@@ -35,15 +35,15 @@ pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> St
         steps::draw(&mut text, &steps_of(case, walker, &observed));
     }
     let mut prediction = walker.walker().predict(case);
-    // Those of every access, as coverage counts them.
-    for earlier in walker.walker().predict_earlier(case) {
-        prediction.rules.extend(earlier.rules);
-    }
 
     // The last access is drawn, on the tables as all before it left them.
     let last = last_access(case);
     describe_access(&mut text, &last);
-    if is_walked(&prediction) {
+    if let Some(why) = why_not_walked(&last, &prediction) {
+        draw_address(&mut text, last.mode(), last.access.address, None);
+        line(&mut text, why);
+        text.push('\n');
+    } else {
         for (part, page) in pages(&last) {
             let (path, end) = walker.walker().walk(&part, page);
             if last.form.has_source() {
@@ -52,12 +52,12 @@ pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> St
             draw_address(&mut text, last.mode(), page, Some(&path));
             draw_path(&mut text, &part.state, &path, &end);
         }
-    } else {
-        draw_address(&mut text, last.mode(), last.access.address, None);
-        line(&mut text, why_not_walked(&last, &prediction));
-        text.push('\n');
     }
 
+    // The rules of every access, as coverage counts them.
+    for earlier in walker.walker().predict_earlier(case) {
+        prediction.rules.extend(earlier.rules);
+    }
     describe_prediction(&mut text, &prediction, walker);
     text
 }

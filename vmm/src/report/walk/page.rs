@@ -3,7 +3,7 @@
 
 use super::json::RunOfCase;
 use crate::report::style::module::module_as_text;
-use crate::report::style::printable;
+use crate::report::style::page::{rendered, script_data};
 use askama::Template;
 use crosswalk_explain::View;
 
@@ -39,12 +39,11 @@ struct StepLines {
 /// The page of a view; `text` is the walk as text.
 ///
 /// # Panics
-/// Never: a view is plain data, and writing into a string does not fail.
+/// Never: a view is plain data.
 pub fn page(view: &View<'_, RunOfCase<'_>>, text: &str) -> String {
     let explained = &view.explained;
-    let data = serde_json::to_string(view).expect("a view is plain data");
     let page = WalkPage {
-        access: printable(&explained.access).into_owned(),
+        access: explained.access.clone(),
         mode: view.picture.mode,
         svg: &view.svg,
         machines: explained.machines.iter().map(machine).collect(),
@@ -53,11 +52,11 @@ pub fn page(view: &View<'_, RunOfCase<'_>>, text: &str) -> String {
             .iter()
             .map(|step| StepLines { action: step.action.clone(), lines: step.lines() })
             .collect(),
-        text: printable(text).into_owned(),
-        view: data.replace('<', "\\u003c"),
+        text: text.to_owned(),
+        view: script_data(view),
         module: module_as_text(),
     };
-    page.render().expect("writing into a string does not fail")
+    rendered(&page)
 }
 
 fn machine(run: &RunOfCase<'_>) -> MachineLines {
@@ -75,9 +74,9 @@ fn machine(run: &RunOfCase<'_>) -> MachineLines {
     let lines = observed.chain(run.reason.clone()).chain(changed);
     let lines = lines.chain(run.differences.iter().cloned()).chain(known);
     MachineLines {
-        name: printable(name.trim()).into_owned(),
+        name: name.trim().to_owned(),
         verdict: run.verdict,
         is_bad: run.verdict != "agree" && !run.known,
-        lines: lines.map(|line| printable(&line).into_owned()).collect(),
+        lines: lines.collect(),
     }
 }

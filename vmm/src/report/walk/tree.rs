@@ -3,6 +3,7 @@
 //! drawing is never larger than the tables are.
 
 use crosswalk_case::Case;
+use crosswalk_explain::words::page_size;
 use mmu_core::x86::format::{
     self, Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Level, Pae, levels,
 };
@@ -61,7 +62,7 @@ impl Tree<'_> {
                 _ if reserved != 0 => format!("reserved bits {reserved:#x}"),
                 EntryKind::Table if is_drawn => format!("table {target}, as above,"),
                 EntryKind::Table => format!("table {target}"),
-                EntryKind::Leaf => format!("{} page {target}", page_size(level)),
+                EntryKind::Leaf => format!("{} page {target}", page_size(level.shift)),
             };
             let name = level.entry_name;
             let rights = match level.has_flags && is_used {
@@ -129,15 +130,6 @@ fn reserved_bits(regime: &Regime, level: &Level, kind: EntryKind, entry: u64) ->
         PagingMode::FiveLevel => of::<FiveLevel>(regime, level, kind),
     };
     entry & reserved
-}
-
-fn page_size(level: &Level) -> &'static str {
-    match level.shift {
-        12 => "4 KiB",
-        21 => "2 MiB",
-        22 => "4 MiB",
-        _ => "1 GiB",
-    }
 }
 
 fn describe(flags: EntryBits) -> &'static str {

@@ -14,7 +14,7 @@ use super::audit;
 use super::maps::in_words;
 use super::{Inspected, class, letters};
 use crate::report::style::number::{numbered, size, with_commas};
-use crate::report::style::printable;
+use crate::report::style::page::rendered;
 use crate::report::style::table::line;
 use askama::Template;
 use block::{Blocks, MAX_BLOCKS};
@@ -73,9 +73,6 @@ impl<'i> MapsPage<'i> {
     }
 
     /// The page.
-    ///
-    /// # Panics
-    /// Never: the template shows only text.
     pub fn html(&self) -> String {
         let Self { inspected, blocks, tree, audit } = self;
         let (places, least_gap) = region::regions(&blocks.list);
@@ -84,7 +81,7 @@ impl<'i> MapsPage<'i> {
         let findings = self.findings();
 
         let page = Page {
-            title: printable(&inspected.name).into_owned(),
+            title: inspected.name.clone(),
             verdict: match findings {
                 0 if audit.is_whole() => "audit: nothing found".to_owned(),
                 0 => "audit: nothing found in what was looked at".to_owned(),
@@ -107,7 +104,7 @@ impl<'i> MapsPage<'i> {
             checks: finding::checks(audit, checks, &blocks.list, entries),
             root: table::root(tree, audit),
         };
-        page.render().expect("the template shows only text")
+        rendered(&page)
     }
 
     fn findings(&self) -> u64 {

@@ -13,7 +13,8 @@ use crate::campaign::tally::{ModeCounts, Tally};
 use crate::report::run::conclusion::{Conclusion, missing, sentence};
 use crate::report::run::text::describe_cases;
 use crate::report::style::number::{cases, with_commas};
-use crate::report::{RunFacts, date, printable, shell_word};
+use crate::report::style::page::rendered;
+use crate::report::{RunFacts, date, shell_word};
 use askama::Template;
 use bits::{LevelColumn, bit_rows, level_columns};
 use card::{Card, Score, cards, score_of};
@@ -110,8 +111,7 @@ pub fn page(facts: &RunFacts<'_>, summary: &Summary, origin: &Origin) -> String 
         choice_rows: choice_rows(&columns, tally),
         choices: choice_tables(tally),
     };
-    // Askama has escaped what HTML obeys. What turns the direction of writing would still mislead.
-    printable(&page.render().expect("the template shows only text")).into_owned()
+    rendered(&page)
 }
 
 const fn banner(conclusion: Conclusion) -> Banner {

@@ -2,9 +2,11 @@
 
 use super::Detail;
 use crate::campaign::Summary;
+use crate::campaign::known::KnownSource;
 use crate::finding::Finding;
 use crate::finding::known::Kind;
 use crate::report::RunFacts;
+use crate::report::findings::command;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::{is_wide, line, new_table, trimmed};
 use comfy_table::Table;
@@ -28,7 +30,7 @@ pub(super) fn describe(text: &mut String, facts: &RunFacts<'_>, summary: &Summar
         }
     }
     if detail == Detail::Normal {
-        describe_not_met(text, summary);
+        describe_not_met(text, &facts.run.known, summary);
     }
     if detail > Detail::Quiet || !shown.is_empty() {
         text.push('\n');
@@ -97,12 +99,13 @@ const fn kind(finding: &Finding) -> &'static str {
 }
 
 /// The known findings that no case showed, in one line.
-fn describe_not_met(text: &mut String, summary: &Summary) {
+fn describe_not_met(text: &mut String, known: &KnownSource, summary: &Summary) {
     let not_met = summary.findings.iter().filter(|finding| finding.count == 0);
     let ids: Vec<_> = not_met.map(|finding| finding.id.as_str()).collect();
     if !ids.is_empty() {
         let ids = ids.join(", ");
-        line(text, &format!("known, but not met: {ids}; `crosswalk findings ID` describes one"));
+        let command = command(known);
+        line(text, &format!("known, but not met: {ids}; `{command} ID` describes one"));
     }
 }
 

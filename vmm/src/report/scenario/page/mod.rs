@@ -2,11 +2,12 @@
 
 mod data;
 
-use super::NarratedScenarios;
 use super::explanation::explanation;
 use super::text::{place_name, words};
+use super::{NarratedScenarios, UNTESTED};
 use crate::report::style::number::numbered;
-use crate::scenario::story::{Claim, Happened, PageRow, Story, TimelineEntry};
+use crate::report::style::page::{rendered, script_data};
+use crate::scenario::story::{Claim, Happened, PageRow, Story, StoryEnding, TimelineEntry};
 use askama::Template;
 use crosswalk_machine::Identity;
 use data::StoryData;
@@ -42,6 +43,8 @@ struct History {
     cut: String,
     machine: String,
     differences: Vec<String>,
+    /// Why there are no claims, if there are none.
+    untested: &'static str,
     claims: Vec<Claim>,
     problems: Vec<String>,
     rows: Vec<Row>,
@@ -70,11 +73,12 @@ struct Row {
 /// The page of one scenario, in each mode in which it was run.
 ///
 /// # Panics
-/// Never: writing into a string does not fail.
+/// Never: the data is plain data.
 pub fn page(narrated: &NarratedScenarios<'_>) -> String {
     let stories = narrated.stories;
     let first = stories.first();
-    let failed = stories.iter().filter(|story| !story.passed()).count();
+    let [failed, untested] =
+        [StoryEnding::Failed, StoryEnding::Untested].map(|ending| narrated.count(ending) as u64);
     let machine = narrated.machine.map_or_else(String::new, |(identity, _)| machine_name(identity));
 
     let share = MAX_MAP_BYTES / stories.len().max(1);
@@ -91,31 +95,25 @@ pub fn page(narrated: &NarratedScenarios<'_>) -> String {
     let page = ScenarioPage {
         name: first.map_or("", |story| &story.name),
         shows: first.map_or("", |story| &story.shows),
-        verdict: match failed {
-            0 => "passed: every claim holds".into(),
+        verdict: match (failed, untested) {
+            (0, 0) => "passed: every claim holds".into(),
+            (0, _) if stories.len() == 1 => "NOTHING TESTED".into(),
+            (0, count) => format!("NOTHING TESTED in {}", numbered(count, "paging mode")),
             _ if stories.len() == 1 => "FAILED".into(),
-            count => format!("FAILED in {}", numbered(count as u64, "paging mode")),
+            (count, _) => format!("FAILED in {}", numbered(count, "paging mode")),
         },
-        is_bad: failed > 0,
+        is_bad: failed + untested > 0,
         compared: narrated.comparison_sentence(),
         machine,
         histories,
-        data: harmless(
-            &serde_json::to_string(&shown)
-                .expect("the data has no maps with other keys than strings"),
-        ),
+        data: script_data(&shown),
     };
-    page.render().expect("writing into a string does not fail")
+    rendered(&page)
 }
 
 /// `kvm (pvm)`.
 fn machine_name(Identity { kind, flavour, .. }: &Identity) -> String {
     format!("{kind} ({flavour})")
-}
-
-/// JSON that cannot end the element that it is in, whatever its strings are.
-fn harmless(json: &str) -> String {
-    json.replace('<', "\\u003c")
 }
 
 fn history(story: &Story, steps: usize, machine: &str) -> History {
@@ -138,6 +136,7 @@ fn history(story: &Story, steps: usize, machine: &str) -> History {
         },
         machine: machine.to_owned(),
         differences,
+        untested: if story.ending() == StoryEnding::Untested { UNTESTED } else { "" },
         claims: story.claims.clone(),
         problems: story.problems.clone(),
         rows: (0..steps).map(|index| row(story, index)).collect(),
