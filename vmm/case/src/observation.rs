@@ -27,15 +27,18 @@ pub enum Provenance {
     Tcg,
     /// A translation that an emulated processor used, from tables that the hypervisor built.
     TcgOnShadowTables,
-    /// An emulator or a hypervisor that has run an image by itself; which part of it is not known.
+    /// An emulated processor's own walk beneath KVM, if the emulator is not TCG; or an emulator or a hypervisor that has
+    /// run an image by itself, and which part of it is not known.
     Emulator,
+    /// A translation that such an emulated processor used, from tables that the hypervisor built.
+    EmulatorOnShadowTables,
     /// Unknown: an image ran by itself, and nothing says on what.
     Unknown,
 }
 
 impl Provenance {
     /// Every provenance.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Processor,
         Self::ProcessorOnShadowTables,
         Self::KvmWalker,
@@ -43,6 +46,7 @@ impl Provenance {
         Self::Tcg,
         Self::TcgOnShadowTables,
         Self::Emulator,
+        Self::EmulatorOnShadowTables,
         Self::Unknown,
     ];
 
@@ -56,6 +60,7 @@ impl Provenance {
             Self::Tcg => "tcg",
             Self::TcgOnShadowTables => "tcg-on-shadow-tables",
             Self::Emulator => "emulator",
+            Self::EmulatorOnShadowTables => "emulator-on-shadow-tables",
             Self::Unknown => "unknown",
         }
     }

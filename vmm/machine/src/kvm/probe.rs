@@ -152,19 +152,8 @@ impl KvmProber<'_> {
         let (_, misaligned) = self.run_with(table_use, ring, misalign)?;
 
         let deciders = deciders(self.flavour, reads, faults, [bad_addresses, misaligned]);
-        Ok(deciders.map(|provenance| self.beneath(provenance)))
-    }
-
-    /// If this host itself runs under an emulator, that decides what the processor seems to decide.
-    fn beneath(&self, provenance: Provenance) -> Provenance {
-        match (self.machine.parts.identity.beneath.as_str(), provenance) {
-            ("tcg", Provenance::Processor) => Provenance::Tcg,
-            ("tcg", Provenance::ProcessorOnShadowTables) => Provenance::TcgOnShadowTables,
-            ("bochs", Provenance::Processor | Provenance::ProcessorOnShadowTables) => {
-                Provenance::Emulator
-            }
-            (_, other) => other,
-        }
+        let beneath = &self.machine.parts.identity.beneath;
+        Ok(deciders.map(|provenance| decider_over(beneath, provenance)))
     }
 
     /// Which of SMEP and SMAP the machine accepts and obeys although its CPUID lacks them.
@@ -326,6 +315,17 @@ fn deciders(
     [translation, page_fault, address_fault, alignment_fault]
 }
 
+/// If an emulator is beneath this host, it decides what the processor seems to decide.
+fn decider_over(beneath: &str, provenance: Provenance) -> Provenance {
+    match (beneath, provenance) {
+        ("tcg", Provenance::Processor) => Provenance::Tcg,
+        ("tcg", Provenance::ProcessorOnShadowTables) => Provenance::TcgOnShadowTables,
+        ("bochs", Provenance::Processor) => Provenance::Emulator,
+        ("bochs", Provenance::ProcessorOnShadowTables) => Provenance::EmulatorOnShadowTables,
+        (_, other) => other,
+    }
+}
+
 fn make_non_canonical(case: &mut Case) {
     let address = case.access.address.get();
     case.access.address = VirtAddr::new(address ^ 1 << 62);
@@ -348,4 +348,30 @@ fn make_fetch(case: &mut Case) {
     case.access.kind = AccessKind::Fetch;
     case.access.address = VirtAddr::new(page | (CODE_OFFSETS.start + 8));
     case.form = Form::Jump;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decider_over;
+    use crosswalk_case::observation::Provenance;
+
+    #[test]
+    fn what_an_emulator_did_is_never_called_the_processor() {
+        let shadow = Provenance::ProcessorOnShadowTables;
+        for (beneath, own, on_shadow) in [
+            ("tcg", "tcg", "tcg-on-shadow-tables"),
+            ("bochs", "emulator", "emulator-on-shadow-tables"),
+            ("bare", "processor", "processor-on-shadow-tables"),
+            ("kvm", "processor", "processor-on-shadow-tables"),
+        ] {
+            let names =
+                [Provenance::Processor, shadow].map(|who| decider_over(beneath, who).name());
+            assert_eq!(names, [own, on_shadow], "{beneath}");
+        }
+
+        // What KVM does, it does anywhere.
+        for who in [Provenance::KvmWalker, Provenance::KvmEmulator] {
+            assert_eq!(decider_over("bochs", who), who);
+        }
+    }
 }

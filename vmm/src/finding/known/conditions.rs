@@ -47,6 +47,8 @@ pub struct When {
     fetched_before: Option<bool>,
     /// CR4.SMAP is 1.
     smap: Option<bool>,
+    /// CR4.SMEP is 1.
+    smep: Option<bool>,
     /// CR4.PSE is 1.
     pse: Option<bool>,
     /// PWT or PCD is 1 in CR3, which is no part of the address.
@@ -91,6 +93,7 @@ impl When {
             && is_wanted(self.ring_0_stored_with_ac, ring_0_stored(sequence, |access| access.ac))
             && is_wanted(self.fetched_before, fetched_before(sequence))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
+            && is_wanted(self.smep, case.state.cr4.contains(Cr4::SMEP))
             && is_wanted(self.pse, case.state.cr4.contains(Cr4::PSE))
             && is_wanted(self.pwt_or_pcd_of_cr3, has_pwt_or_pcd_in_cr3(case))
             && is_wanted(self.large_page, has_large_page(case))
@@ -249,8 +252,9 @@ mod tests {
     use crate::verdict::{self, Verdict};
     use crosswalk_case::Case;
     use crosswalk_case::observation::{Attempt, Observation, Provenance};
+    use crosswalk_guest::layout::Arena;
     use crosswalk_guest::stub::Form;
-    use mmu_core::{AccessKind, Reference};
+    use mmu_core::{AccessKind, ControlState, Cr4, Reference, Ring};
 
     fn over_nested_tables(id: &str) -> (KnownFinding, Case) {
         in_file("svm-npt-on-tcg", id)
@@ -301,6 +305,32 @@ mod tests {
         assert!(!known.covers_unsupported(&case, "another reason"));
         case.access.address = case.access.address.wrapping_add(8);
         assert!(!known.covers_unsupported(&case, why));
+    }
+
+    /// N20: the guest leaves these modes through code without paging, where SMAP is still in force.
+    #[test]
+    fn smap_is_fatal_outside_long_mode_only() {
+        let (known, case) = in_file("vmx-shadow-on-bochs", "N20");
+        assert!(known.is_fatal_in(&case));
+
+        let mut without = case.clone();
+        without.state.cr4 -= Cr4::SMAP;
+        assert!(!known.is_fatal_in(&without));
+
+        let long_mode = Case::plain(Arena::ALL[0], 0, Ring::Three, case.profile);
+        let with_smap = ControlState { cr4: long_mode.state.cr4 | Cr4::SMAP, ..long_mode.state };
+        assert!(!known.is_fatal_in(&Case { state: with_smap, ..long_mode }));
+    }
+
+    /// N21: with SMEP alone, which does not act there.
+    #[test]
+    fn a_fetch_that_smep_denies_is_known_with_smep_only() {
+        let (known, case) = in_file("vmx-shadow-on-bochs", "N21");
+        assert!(case.state.cr4.contains(Cr4::SMEP) && known.when.hold(&case));
+
+        let mut without = case;
+        without.state.cr4 -= Cr4::SMEP;
+        assert!(!known.when.hold(&without));
     }
 
     #[test]

@@ -446,6 +446,27 @@ mod tests {
     }
 
     #[test]
+    fn a_kvm_on_an_emulator_has_the_file_of_both() {
+        let ids = |flavour: &str, beneath: &str| {
+            let machine = Identity {
+                kind: "kvm".into(),
+                flavour: flavour.into(),
+                beneath: beneath.into(),
+                cpu: String::new(),
+                host_kernel: "6.1.0".into(),
+                version: None,
+            };
+            shipped(&machine).unwrap().into_iter().map(|known| known.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids("vmx-ept", "bochs"), ["X4", "X7", "X10", "N5", "N8", "N15", "N18", "N19"]);
+        assert_eq!(
+            ids("vmx-shadow", "bochs"),
+            ["K16", "K21", "N5", "N6", "N7", "N17", "N20", "N21"]
+        );
+        assert!(ids("vmx-ept", "bare").is_empty());
+    }
+
+    #[test]
     fn an_unknown_word_is_refused_by_name() {
         let finding = |kind: &str, rule: &str, condition: &str| {
             format!(

@@ -13,6 +13,8 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("v86", include_str!("../../../known/v86.toml")),
     ("svm-npt-on-tcg", include_str!("../../../known/svm-npt-on-tcg.toml")),
     ("svm-shadow-on-tcg", include_str!("../../../known/svm-shadow-on-tcg.toml")),
+    ("vmx-ept-on-bochs", include_str!("../../../known/vmx-ept-on-bochs.toml")),
+    ("vmx-shadow-on-bochs", include_str!("../../../known/vmx-shadow-on-bochs.toml")),
 ];
 
 /// Reasons for which cases of an image are not run on any machine.

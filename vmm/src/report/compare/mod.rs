@@ -90,7 +90,31 @@ pub fn plain_name(identity: &Identity) -> String {
             format!("{flavour}, {emulator}, {}", words.join(" "))
         }
         Some(emulator) => format!("{flavour}, {emulator}"),
-        None if beneath == "tcg" => format!("{flavour} on {beneath}, Linux {kernel}"),
+        None if matches!(&**beneath, "tcg" | "bochs") => {
+            format!("{flavour} on {beneath}, Linux {kernel}")
+        }
         None => format!("{flavour}, Linux {kernel}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kvm_on_an_emulator_is_named_with_it() {
+        let name = |flavour: &str, beneath: &str| {
+            plain_name(&Identity {
+                kind: "kvm".into(),
+                flavour: flavour.into(),
+                beneath: beneath.into(),
+                cpu: "any".into(),
+                host_kernel: "6.1.0-57-cloud-amd64".into(),
+                version: None,
+            })
+        };
+        assert_eq!(name("vmx-shadow", "bochs"), "vmx-shadow on bochs, Linux 6.1.0");
+        assert_eq!(name("svm-npt", "tcg"), "svm-npt on tcg, Linux 6.1.0");
+        assert_eq!(name("vmx-ept", "bare"), "vmx-ept, Linux 6.1.0");
     }
 }
