@@ -155,7 +155,7 @@ fn ring_0_and_what_it_is_denied_are_run() {
     // Ring 0 serves a program in ring 3 while it may not touch a page of ring 3.
     let sandbox = Sandbox::new();
     let text = "litmus mine\npage x = A\ncr4 smep smap\nP0\npte x = B\ninvlpg x\nread x\nfetch x\n";
-    let file = &sandbox.file("mine.litmus", &format!("{text}allowed: b b\n"));
+    let file = &sandbox.file("mine.litmus", format!("{text}allowed: b b\n"));
     let text = sandbox.run(&["litmus", file, "--machine", "qemu"]).expect_code(0).words_of_stdout();
     assert!(text.starts_with("no forbidden outcome: 1 test on qemu tcg"), "{text}");
 }
